@@ -1,0 +1,67 @@
+"""Build a container image for several CPU architectures and run its tests on each, with pytest."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_multiarch.engine.containers import Container, Result
+    from pytest_multiarch.engine.services import ContainerFactory
+    from pytest_multiarch.errors import (
+        BuilderError,
+        BuildError,
+        CommandFailed,
+        ContainerDied,
+        ContainerError,
+        DeadlinePassed,
+        EmulatorError,
+        EngineError,
+        ImageError,
+        MultiarchError,
+        OutputTooLarge,
+        SettingsError,
+        StateError,
+        UnknownPlatform,
+    )
+    from pytest_multiarch.imagespec import ImageSpec
+    from pytest_multiarch.platforms import Platform
+
+__all__ = [
+    "BuildError",
+    "BuilderError",
+    "CommandFailed",
+    "Container",
+    "ContainerDied",
+    "ContainerError",
+    "ContainerFactory",
+    "DeadlinePassed",
+    "EmulatorError",
+    "EngineError",
+    "ImageError",
+    "ImageSpec",
+    "MultiarchError",
+    "OutputTooLarge",
+    "Platform",
+    "Result",
+    "SettingsError",
+    "StateError",
+    "UnknownPlatform",
+]
+
+
+#: Where the names are that aren't errors.
+_HOMES = {
+    "Container": "engine.containers",
+    "ContainerFactory": "engine.services",
+    "ImageSpec": "imagespec",
+    "Platform": "platforms",
+    "Result": "engine.containers",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is asked for: pytest loads this package at every start of every suite."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
