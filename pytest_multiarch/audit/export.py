@@ -1,0 +1,115 @@
+"""The audit's one act: an image's file system, streamed from the engine without starting anything."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+from pytest_multiarch import process
+from pytest_multiarch.audit import tree
+from pytest_multiarch.audit.tar import TarError
+from pytest_multiarch.audit.tree import Tree
+from pytest_multiarch.errors import DeadlinePassed, EngineError
+from pytest_multiarch.platforms import Platform
+
+__tracebackhide__ = True
+
+#: Seconds for one image: the engine hands out 100 MB in one.
+PATIENCE = 900.0
+
+#: Bytes read from the client at once, and in the pipe from it.
+_BUFFER = 1 << 20
+
+
+class Engine(Protocol):
+    """What is asked of `engine.client.Engine`, which is in a later layer."""
+
+    @property
+    def command(self) -> list[str]:
+        """Return the client's command line up to the subcommand."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the words that label what is made."""
+
+    def call(self, *args: str, timeout: float = ..., check: bool = ...) -> process.Finished:
+        """Run the client with `args` and return what it left."""
+
+
+def read_image(engine: Engine, image: str, platform: Platform | None = None, timeout: float = PATIENCE) -> Tree:
+    """Return the file system of an image that the engine holds; what is under a VOLUME is the image's own.
+
+    Args:
+        engine: who holds it.
+        image: its id or name.
+        platform: which one of an image of several; None: the engine chooses.
+        timeout: seconds for all of it.
+
+    Raises:
+        EngineError: there is no such image, or the export broke off.
+        DeadlinePassed: the time was up.
+
+    """
+    with _container(engine, image, platform) as container:
+        return _export(engine, container, timeout)
+
+
+@contextlib.contextmanager
+def _container(engine: Engine, image: str, platform: Platform | None) -> Iterator[str]:
+    """Create a container that is never started; the command is for images that have none."""
+    choice = [f"--platform={platform}"] if platform else []
+    made = engine.call("create", "--pull=never", *choice, *engine.labels, "--network=none", image, "x")
+    container = made.text.splitlines()[-1]
+    try:
+        yield container
+    finally:
+        engine.call("rm", "--force", "--volumes", container, check=False)
+
+
+def _export(engine: Engine, container: str, timeout: float) -> Tree:
+    client = process.start([*engine.command, "export", container], stdin=False)
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.end(client, grace=0)
+
+    timer = threading.Timer(timeout, stop)
+    timer.start()
+    try:
+        return _read(client)
+    except EngineError:
+        if late.is_set():
+            raise DeadlinePassed(f"the engine did not hand out the image's files in {timeout:g} seconds") from None
+        raise
+    finally:
+        timer.cancel()
+        process.end(client, grace=0)
+        for pipe in (client.stdout, client.stderr):
+            if pipe:
+                pipe.close()
+
+
+def _read(client: subprocess.Popen[bytes]) -> Tree:
+    if client.stdout is None or client.stderr is None:
+        raise AssertionError("processes are started with pipes")
+    with contextlib.suppress(AttributeError, OSError):  # Linux's, within the user's share
+        fcntl.fcntl(client.stdout, fcntl.F_SETPIPE_SZ, _BUFFER)
+    with io.BufferedReader(io.FileIO(client.stdout.fileno(), closefd=False), _BUFFER) as stream:
+        try:
+            found = tree.read(stream)
+            while stream.read(_BUFFER):  # zeros behind the mark of the end: the client is to end by itself
+                pass
+        except TarError as error:
+            process.end(client, grace=0)
+            said = client.stderr.read().decode(errors="backslashreplace")
+            raise EngineError("`docker export` broke off", why=error.why or error.what, evidence=said) from None
+    if client.wait():
+        said = client.stderr.read().decode(errors="backslashreplace")
+        raise EngineError("`docker export` failed", evidence=said)
+    return found

@@ -1,0 +1,215 @@
+"""A file system as the engine exports it, read once: which paths there are and what its programs say."""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from io import BufferedIOBase
+
+from pytest_multiarch.audit import elf, members
+from pytest_multiarch.audit.elf import Elf
+from pytest_multiarch.audit.members import Inner
+from pytest_multiarch.audit.parts import HEAD, Parts
+from pytest_multiarch.audit.tar import Archive, Kind, Member
+
+__tracebackhide__ = True
+
+#: What the engine itself puts into every container: it hides what the image has there.
+UNSEEN = ("/.dockerenv", "/dev", "/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf")
+
+_BELOW_UNSEEN = tuple(f"{path}/" for path in UNSEEN)
+
+#: Symbolic links that the kernel follows on the way to one file (MAXSYMLINKS).
+HOPS = 40
+
+#: Bytes of a script's first line that the kernel looks at (BINPRM_BUF_SIZE, linux/binfmts.h).
+LINE = 256
+
+
+class What(Enum):
+    """What a path is."""
+
+    FOLDER = "a folder"
+    LINK = "a symbolic link"
+    ELF = "an ELF file"
+    #: Begins with `#!`.
+    SCRIPT = "a script"
+    #: An `ar` archive.
+    LIBRARY = "a static library"
+    #: A zip file: wheels and jars are some.
+    ZIP = "a zip file"
+    DATA = "neither ELF nor a script"
+    DEVICE = "a device or a FIFO"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path.
+
+    Attributes:
+        what: what it is.
+        executable: whether anybody may execute it.
+        target: what a symbolic link says, as it stands there.
+        line: what follows a script's `#!`, without the newline.
+        elf: what an ELF file says; None: it only begins like one.
+        inner: whose code an archive holds.
+
+    """
+
+    what: What
+    executable: bool = False
+    target: str = ""
+    line: str = ""
+    elf: Elf | None = None
+    inner: tuple[Inner, ...] = ()
+
+
+#: Entries that say nothing but this; images have millions of them.
+FOLDER, DATA, PROGRAM, DEVICE = (
+    Entry(What.FOLDER, executable=True),
+    Entry(What.DATA),
+    Entry(What.DATA, executable=True),
+    Entry(What.DEVICE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A file system: absolute paths, without "." and "..", undecodable bytes as surrogates.
+
+    Attributes:
+        entries: what can matter: links, ELF files, scripts, archives.
+        plain: of everything else the hashes of the paths, sorted: eight bytes for each of a million files.
+        files: how many regular files there are.
+
+    """
+
+    entries: Mapping[str, Entry]
+    plain: Mapping[Entry, array[int]] = field(repr=False)
+    files: int
+
+    def find(self, path: str, folder: str = "/") -> tuple[str, Entry | None]:
+        """Follow `path`, from `folder` on where it is relative, as the kernel does inside a container.
+
+        Returns the path without symbolic links, "" where they lead round in a circle, and what is there.
+        What leads out of the tree by `..` stays at its root.
+        """
+        real = self._real(path if path.startswith("/") else f"{folder}/{path}")
+        return real, self.at(real) if real else None
+
+    def at(self, real: str) -> Entry | None:
+        """Return what is at a path that leads through no symbolic link, None for nothing."""
+        if real == "/":
+            return FOLDER
+        if entry := self.entries.get(real):
+            return entry
+        number = hash(real)
+        return next((entry for entry, hashes in self.plain.items() if _holds(hashes, number)), None)
+
+    def elves(self) -> Iterator[tuple[str, Elf]]:
+        """Yield the path and the facts of every ELF file."""
+        return ((path, entry.elf) for path, entry in self.entries.items() if entry.elf)
+
+    def _real(self, path: str) -> str:
+        ahead, behind, hops = deque(path.split("/")), list[str](), 0
+        while ahead:
+            name = ahead.popleft()
+            if name == "..":
+                del behind[-1:]
+            elif name not in ("", "."):
+                entry = self.entries.get("/" + "/".join([*behind, name]))
+                if entry is None or entry.what is not What.LINK:
+                    behind.append(name)
+                    continue
+                hops += 1
+                if hops > HOPS:
+                    return ""
+                ahead.extendleft(reversed(entry.target.split("/")))
+                if entry.target.startswith("/"):
+                    behind = []
+        return "/" + "/".join(behind)
+
+
+def unseen(path: str) -> bool:
+    """Tell whether `path` is the engine's own in an export, so that nothing is known of the image's."""
+    return path in UNSEEN or path.startswith(_BELOW_UNSEEN)
+
+
+def read(stream: BufferedIOBase) -> Tree:
+    """Return the file system in a tar archive, such as `docker export` writes.
+
+    A whiteout (`.wh.x`) is no whiteout in an export: it is a file, and hides nothing.
+
+    Raises:
+        TarError: the stream is no tar archive, or ends too early.
+
+    """
+    entries: dict[str, Entry] = {}
+    plain: dict[Entry, array[int]] = {entry: array("q") for entry in (FOLDER, DATA, PROGRAM, DEVICE)}
+    files = 0
+    archive = Archive(stream)
+    for member in archive:
+        path = normal(member.path)
+        if unseen(path) or path == "/":
+            continue
+        files += member.kind in (Kind.FILE, Kind.HARD_LINK)
+        if member.kind is Kind.HARD_LINK:
+            entry = entries.get(normal(member.link)) or _plain(member)
+        else:
+            entry = _entry(member, archive)
+        entries.pop(path, None)  # of two members with one name the later counts
+        if entry in plain:
+            plain[entry].append(hash(path))
+        else:
+            entries[path] = entry
+    return Tree(entries, {entry: array("q", sorted(hashes)) for entry, hashes in plain.items()}, files)
+
+
+def _holds(hashes: array[int], number: int) -> bool:
+    at = bisect_left(hashes, number)
+    return at < len(hashes) and hashes[at] == number
+
+
+def normal(path: bytes) -> str:
+    """Return a member's name as an absolute path that stays in the tree."""
+    kept: list[str] = []
+    for name in path.decode("utf-8", "surrogateescape").split("/"):
+        if name == "..":
+            del kept[-1:]
+        elif name not in ("", "."):
+            kept.append(name)
+    return "/" + "/".join(kept)
+
+
+def _entry(member: Member, archive: Archive) -> Entry:
+    if member.kind is Kind.LINK:
+        return Entry(What.LINK, target=member.link.decode("utf-8", "surrogateescape"))
+    if member.kind is not Kind.FILE:
+        return FOLDER if member.kind is Kind.FOLDER else DEVICE
+    pieces = archive.pieces()
+    first = next(pieces, (0, b""))
+    offset, data = first
+    executable, whole = bool(member.mode & 0o111), itertools.chain([first], pieces)
+    if offset:
+        return _plain(member)
+    if data.startswith(elf.MAGIC):
+        plan = elf.plan(data) if member.size > HEAD else None  # else the file is kept whole
+        facts = elf.read(Parts(whole, member.size, plan))
+        return Entry(What.ELF, executable, elf=facts)
+    if data.startswith(b"#!"):
+        line = data[2:LINE].partition(b"\n")[0].partition(b"\0")[0]
+        return Entry(What.SCRIPT, executable, line=line.decode("utf-8", "surrogateescape").strip(" \t"))
+    if data.startswith(members.AR):
+        return Entry(What.LIBRARY, executable, inner=members.of_ar(whole))
+    if data.startswith(members.ZIP):
+        return Entry(What.ZIP, executable, inner=members.of_zip(whole))
+    return _plain(member)
+
+
+def _plain(member: Member) -> Entry:
+    return PROGRAM if member.mode & 0o111 else DATA
