@@ -1,0 +1,1 @@
+"""What acts: the engine, its emulators, builder, images and containers."""

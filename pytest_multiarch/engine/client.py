@@ -1,0 +1,284 @@
+"""The container engine: what it is, and the one way to talk to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pytest_multiarch import process
+from pytest_multiarch.errors import EngineError, MultiarchError
+from pytest_multiarch.platforms import Platform
+
+if TYPE_CHECKING:
+    from python_on_whales.components.container.models import ContainerInspectResult
+
+__tracebackhide__ = True
+
+#: Labels of all that we make: whose it is, and which session's.
+OWNER, SESSION = "pytest-multiarch.owner", "pytest-multiarch.session"
+
+#: The variable that labels the docker clients that we start.
+CLIENT = "PYTEST_MULTIARCH_SESSION"
+
+#: The registry part of our tags: a name that can't be pushed to or pulled from.
+REGISTRY = "multiarch.local"
+
+#: Seconds for one question to the engine; it answers in 0.1 where it is well.
+PATIENCE = 60.0
+
+#: The oldest buildx with the remote driver (0.8) and --metadata-file (0.6).
+BUILDX = (0, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine says of itself.
+
+    Attributes:
+        id: the engine's own, kept over restarts.
+        version: the server's.
+        platform: the one that it runs natively.
+        containerd: whether images are in containerd's store (an image's id is then its manifest's digest;
+            in the classic store it is its config's).
+        shares_kernel: whether its kernel is the one that this process runs on.
+        context: the client's context, whose name is also that of the engine's own builder.
+        buildx: the version of buildx, () where there is none.
+
+    """
+
+    id: str
+    version: str
+    platform: Platform
+    containerd: bool
+    shares_kernel: bool
+    context: str
+    buildx: tuple[int, ...]
+
+    def __str__(self) -> str:
+        store = "containerd" if self.containerd else "classic"
+        return f"Docker {self.version}, {self.platform}, {store} image store"
+
+
+class Engine:
+    """The engine that the `docker` client is set to, asked through one process runner.
+
+    python-on-whales knows the shapes of a container's description. It starts processes without a deadline, so
+    the starting is ours (field notes, section 4), and its import takes 0.25 s, so what every session asks is
+    read from JSON directly.
+
+    Args:
+        owner: whose what we make is (the state folder's id), put on all of it as a label.
+        session: the session's id, put on what must not outlive it.
+        scratch: a folder for files of a moment, which goes with the session; None is the system's.
+
+    """
+
+    def __init__(self, owner: str = "", session: str = "", scratch: Path | None = None) -> None:
+        self.owner, self.session, self._scratch = owner, session, scratch
+        self.lasting_labels = ["--label", f"{OWNER}={owner}"]
+        self.labels = [*self.lasting_labels, "--label", f"{SESSION}={session}"]
+
+    @cached_property
+    def command(self) -> list[str]:
+        """Return the client's command line up to the subcommand."""
+        found = shutil.which("docker")
+        if found is None:
+            raise EngineError(
+                "there is no `docker` command", do="Install a Docker client and engine, or put it on PATH"
+            )
+        return [found]
+
+    @cached_property
+    def env(self) -> dict[str, str]:
+        """Return the variables that the client gets besides our own.
+
+        Clients 19.03 to 20.10 have buildx behind this switch; later ones ignore it.
+        """
+        label = {CLIENT: f"{self.owner}/{self.session}"} if self.session else {}
+        return {"DOCKER_CLI_EXPERIMENTAL": "enabled", "DOCKER_CLI_HINTS": "false", **label}
+
+    @property
+    def repository(self) -> str:
+        """Return what all our tags begin with; the owner's id in it says whose they are, as a label would."""
+        return f"{REGISTRY}/{self.owner}" if self.owner else REGISTRY
+
+    @property
+    def scratch(self) -> Path | None:
+        """Return the folder for files of a moment; None, the system's, where somebody deleted it."""
+        return self._scratch if self._scratch and self._scratch.is_dir() else None
+
+    def passing(self, name: str) -> str:
+        """Return a tag for a moment: should we die before it is removed, it says that it was ours."""
+        return f"{self.repository}/{name}:of-{self.session or 'nobody'}-{time.monotonic_ns()}"
+
+    @staticmethod
+    def session_of(tag: str) -> str:
+        """Return the session that made a tag by `passing`, "" for any other tag."""
+        found = re.search(r":of-([\w.-]+)-\d+$", tag)
+        return found[1] if found else ""
+
+    @cached_property
+    def info(self) -> EngineInfo:
+        """Return what the engine is, asked once.
+
+        Raises:
+            EngineError: no engine answers, or it refuses us.
+
+        """
+        said = json.loads(self.call("info", "--format", "{{json .}}").stdout or b"{}")
+        if said.get("ServerErrors") or not said.get("ServerVersion"):
+            raise _refusal("\n".join(said.get("ServerErrors") or ["the engine gave no version"]))
+        return parse_info(said, kernel=os.uname().release, memory=_memory())
+
+    @property
+    def platform(self) -> Platform:
+        """Return the platform that the engine runs natively."""
+        return self.info.platform
+
+    @property
+    def shares_kernel(self) -> bool:
+        """Tell whether the engine's kernel is this process's."""
+        return self.info.shares_kernel
+
+    def call(
+        self,
+        *args: str,
+        timeout: float = PATIENCE,
+        input: bytes | None = None,  # noqa: A002 - subprocess's own word
+        check: bool = True,
+        limit: int = process.OUTPUT_LIMIT,
+        cwd: Path | None = None,
+        on_line: Callable[[bytes], None] | None = None,
+    ) -> process.Finished:
+        """Run `docker ARGS` and return what it left.
+
+        Raises:
+            EngineError: `check` is true and the exit code isn't 0.
+            DeadlinePassed: `timeout` seconds were not enough.
+
+        """
+        finished = process.run(
+            [*self.command, *args],
+            timeout=timeout,
+            input=input,
+            env=self.env,
+            cwd=cwd,
+            limit=limit,
+            on_line=on_line,
+        )
+        if check and not finished.ok:
+            raise _refusal(finished.complaint, shown=process.shown(["docker", *args]))
+        return finished
+
+    @cached_property
+    def address(self) -> str:
+        """Return the engine's host where it is another machine, "" where it is this one."""
+        endpoint = (
+            os.environ.get("DOCKER_HOST")
+            or self.call("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").text
+        )
+        scheme, _, rest = endpoint.partition("://")
+        return (urlsplit(f"//{rest}").hostname or "") if scheme in ("tcp", "ssh", "http", "https") else ""
+
+    def need_buildx(self) -> None:
+        """Make sure that there is a buildx that can do what the tool asks of it.
+
+        Raises:
+            EngineError: it is missing or too old; says what to install.
+
+        """
+        found = self.info.buildx
+        if found < BUILDX:
+            version = ".".join(map(str, found))
+            raise EngineError(
+                "Docker's buildx is too old" if found else "the `docker` client has no buildx",
+                why=f"it is {version}, and {'.'.join(map(str, BUILDX))} is needed" if found else "",
+                do="Install Docker's buildx plugin: package docker-buildx-plugin from Docker's own repository,"
+                " docker-buildx from Debian or Ubuntu; `docker buildx version` then prints its version",
+            )
+
+    def inspect(self, kind: str, reference: str) -> dict[str, Any] | None:
+        """Return what `docker KIND inspect` says of one thing, None where the engine has no such thing."""
+        finished = self.call(kind, "inspect", reference, check=False)
+        if finished.ok:
+            found: list[dict[str, Any]] = json.loads(finished.stdout or b"[]")
+            return found[0] if found else None
+        if re.search(r"no such (image|container|object)|not found", finished.complaint, re.IGNORECASE):
+            return None
+        raise _refusal(finished.complaint, shown=process.shown(finished.argv))
+
+    def runs(self, container: str) -> bool:
+        """Tell whether there is such a container, and whether it runs."""
+        found = self.inspect("container", container) or {}
+        return bool(found.get("State", {}).get("Running"))
+
+    def container(self, reference: str) -> ContainerInspectResult | None:
+        """Return the container's description, None where the engine has no such container."""
+        from python_on_whales.components.container.models import ContainerInspectResult
+
+        found = self.inspect("container", reference)
+        return ContainerInspectResult(**found) if found else None
+
+
+def parse_info(said: Mapping[str, Any], kernel: str, memory: int) -> EngineInfo:
+    """Return what `docker info --format '{{json .}}'` said.
+
+    Args:
+        said: its answer.
+        kernel: this machine's kernel release.
+        memory: this machine's memory, in bytes: engine and we share a kernel where both agree (a virtual
+            machine of Docker Desktop differs in one of them).
+
+    """
+    client = said.get("ClientInfo") or {}
+    plugins = {plugin["Name"]: plugin.get("Version", "") for plugin in client.get("Plugins") or []}
+    driver = dict(pair[:2] for pair in said.get("DriverStatus") or [] if len(pair) >= 2)
+    return EngineInfo(
+        id=str(said.get("ID", "")),
+        version=str(said.get("ServerVersion", "")),
+        platform=Platform.parse(f"{said.get('OSType', 'linux')}/{said.get('Architecture', '')}"),
+        containerd=driver.get("driver-type") == "io.containerd.snapshotter.v1",
+        shares_kernel=(said.get("KernelVersion"), said.get("MemTotal")) == (kernel, memory),
+        context=str(client.get("Context") or "default"),
+        buildx=version_of(plugins.get("buildx", "")),
+    )
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """Return the first dotted number of a text, () where there is none."""
+    match = re.search(r"\d+(?:\.\d+)+", text)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def _refusal(said: str, shown: str = "") -> MultiarchError:
+    """Return the error for what the docker client said."""
+    if re.search(r"permission denied.*(socket|daemon|docker\.sock)|docker\.sock.*permission denied", said, re.S):
+        return EngineError(
+            "the Docker engine's socket refuses this user",
+            do="Run as a user who may use it (a member of the group docker, or root), or set DOCKER_HOST",
+            evidence=said,
+        )
+    if re.search(
+        r"cannot connect to the docker|is the docker daemon running|connection refused|no such host",
+        said,
+        re.IGNORECASE,
+    ):
+        return EngineError(
+            "no Docker engine answers",
+            do="Start it (`systemctl start docker`), or set DOCKER_HOST or `docker context use` to one that runs",
+            evidence=said,
+        )
+    return EngineError(f"`{shown}` failed" if shown else "the Docker engine refused", evidence=said)
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
