@@ -1,0 +1,237 @@
+"""The builder: a BuildKit container of ours that sessions share, a builder that exists, or the engine's own."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+
+from pytest_multiarch.engine.client import Engine
+from pytest_multiarch.errors import BuilderError, DeadlinePassed, MultiarchError
+from pytest_multiarch.options import Settings
+from pytest_multiarch.sharing import State, Users
+
+__tracebackhide__ = True
+
+#: Seconds for the pull of BuildKit's image (100 MB).
+PULL = 300.0
+
+#: Seconds for anything else here; a boot takes 0.5.
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """A builder to give to `buildx build --builder`.
+
+    Attributes:
+        name: its name.
+        apart: whether it keeps its images away from the engine, so that they must be loaded.
+        why: one clause that says which one it is and why it was chosen, for the report.
+
+    """
+
+    name: str
+    apart: bool
+    why: str
+
+
+class Builders:
+    """The builder of this session, made or found when it is first needed.
+
+    Args:
+        engine: the engine that it works for.
+        settings: which builder is wanted.
+        state: the folder that the sessions share.
+        session: this session's id.
+
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, state: State, session: str) -> None:
+        self._engine, self._settings, self._state, self._session = engine, settings, state, session
+        self._joined = False
+        self._joining = threading.Lock()
+
+    @property
+    def own_name(self) -> str:
+        """Return the name of the builder, its container and its volume that this user has on this engine."""
+        return name_of(self._engine, self._state)
+
+    def choose(self) -> Builder:
+        """Return the builder to use; ours is booted by then.
+
+        Raises:
+            BuilderError: there is no such builder, or ours can't be had.
+            EngineError: there is no engine, or no buildx.
+
+        """
+        self._engine.need_buildx()
+        if self._settings.builder != "session":
+            return self._existing(self._settings.builder)
+        if self._settings.driver == "docker":
+            return self._engines_own("--multiarch-driver=docker")
+        ours = Builder(
+            self.own_name, apart=True, why=f"session builder, {self._settings.buildkit_image.partition('@')[0]}"
+        )
+        try:
+            self._need_image()
+            self.join(ours)
+        except BuilderError as error:
+            if self._settings.driver != "auto":
+                raise
+            last = error.evidence.strip().rpartition("\n")[2]
+            return self._engines_own(f"there is no session builder: {error.what}{f': {last}' if last else ''}")
+        return ours
+
+    def join(self, builder: Builder) -> None:
+        """Count this session in as a user of our builder, and boot it where nobody did; others need neither.
+
+        Raises:
+            BuilderError: it can't be booted.
+
+        """
+        if builder.name != self.own_name:
+            return
+        with self._joining:
+            if not self._joined:
+                with self._mutex():
+                    self._users.join(self._session)
+                    self._joined = True
+                    self._boot()
+
+    def leave(self) -> None:
+        """Count this session out, and remove the builder where it was the last: its cache is kept."""
+        if not self._joined:
+            return
+        self._joined = False
+        self._users.leave(self._session)
+        remove_if_idle(self._engine, self._state, self.own_name)
+
+    def lost(self) -> bool:
+        """Tell whether our builder went away while this session uses it; the next `join` then boots it again."""
+        with self._joining:
+            if self._joined and not self._engine.runs(self.own_name):
+                self._joined = False
+                return True
+            return False
+
+    @cached_property
+    def _users(self) -> Users:
+        return self._state.users(self.own_name)
+
+    def _mutex(self) -> AbstractContextManager[None]:
+        return self._state.mutex(self.own_name, timeout=PULL)
+
+    def _engines_own(self, why: str) -> Builder:
+        return Builder(self._engine.info.context, apart=False, why=f"the engine's own ({why})")
+
+    def _existing(self, name: str) -> Builder:
+        found = self._engine.call("buildx", "inspect", name, check=False, timeout=PATIENCE)
+        if not found.ok:
+            listed = self._engine.call("buildx", "ls", "--format", "{{.Name}}", check=False, timeout=PATIENCE)
+            names = sorted({line.strip(" *") for line in listed.text.splitlines() if line.strip()})
+            raise BuilderError(
+                f"there is no builder {name!r}",
+                do=f"Create it (`docker buildx create --name {name}`), or name one that exists:"
+                f" {', '.join(names)}; or leave --multiarch-builder out",
+                evidence=found.complaint,
+            )
+        driver = re.search(r"^Driver:\s*(\S+)", found.text, re.MULTILINE)
+        kind = driver[1] if driver else "unknown"
+        return Builder(name, apart=kind != "docker", why=f"builder {name} ({kind} driver), as asked for")
+
+    def _need_image(self) -> None:
+        image = self._settings.buildkit_image
+        if self._engine.inspect("image", image):
+            return
+        try:
+            pulled = self._engine.call("pull", "--quiet", image, check=False, timeout=PULL)
+            said = "" if pulled.ok else pulled.complaint
+        except DeadlinePassed as error:
+            said = str(error)
+        if said:
+            raise BuilderError(
+                f"BuildKit's image {image} can't be pulled",
+                do="Name one that can be had with --multiarch-buildkit-image, load it beforehand,"
+                " or use the engine's own builder: --multiarch-driver=docker",
+                evidence=said,
+            )
+
+    def _boot(self) -> None:
+        name = self.own_name
+        usable = self._users.others(self._session) and self._engine.runs(name)
+        if not usable:  # or a dead session's, with builds that still run
+            if self._engine.inspect("container", name):
+                _remove(self._engine, name)
+            self._start(name)
+        made = self._engine.call(
+            "buildx",
+            "create",
+            "--name",
+            name,
+            "--driver",
+            "remote",
+            f"docker-container://{name}",
+            check=False,
+        )
+        if not made.ok and "existing instance" not in made.complaint:
+            raise BuilderError("the session builder can't be created", evidence=made.complaint)
+        booted = self._engine.call("buildx", "inspect", "--bootstrap", name, check=False, timeout=PATIENCE)
+        if not booted.ok:
+            log = self._engine.call("logs", "--tail", "10", name, check=False)
+            raise BuilderError(
+                "the session builder does not answer",
+                do="Use the engine's own (--multiarch-driver=docker) or one that works (--multiarch-builder)",
+                evidence=f"{booted.complaint}\n{log.complaint}",
+            )
+
+    def _start(self, name: str) -> None:
+        # Privileged, as BuildKit's own documentation starts it: it mounts, and runs containers itself.
+        # No restart policy: nothing of ours may come back after a reboot.
+        label = self._engine.lasting_labels[1]
+        cache = f"type=volume,source={name},target=/var/lib/buildkit,volume-label={label}"
+        run = ["run", "--detach", "--privileged", "--name", name, "--pull=never", "--label", label]
+        run += ["--mount", cache, self._settings.buildkit_image]
+        try:
+            self._engine.call(*run, timeout=PATIENCE)
+        except MultiarchError as error:
+            self._engine.call("rm", "--force", "--volumes", name, check=False)
+            raise BuilderError(
+                "the session builder's container can't be started",
+                why="BuildKit needs a privileged container",
+                do="Where that is refused, use the engine's own builder: --multiarch-driver=docker",
+                evidence=error.evidence,
+            ) from None
+
+
+def name_of(engine: Engine, state: State) -> str:
+    """Return the name of the builder, its container and its volume that a user has on an engine.
+
+    It holds the engine's id and the state folder's: two users of one socket must not meet, for
+    `buildx create` silently adopts the other's builder and `rm` breaks its builds.
+    """
+    who = f"{engine.info.id} {state.id}"
+    return f"multiarch-{hashlib.sha256(who.encode()).hexdigest()[:12]}"
+
+
+def is_idle(state: State, name: str) -> bool:
+    """Tell whether no living session uses the builder `name` of this user."""
+    return not state.users(name).others("")
+
+
+def remove_if_idle(engine: Engine, state: State, name: str) -> str:
+    """Remove the builder `name` of this user where it is idle, and keep its cache.
+
+    Returns what the engine said where it refused, "" where it is gone or in use.
+    """
+    with state.mutex(name, timeout=PULL):
+        return _remove(engine, name) if is_idle(state, name) else ""
+
+
+def _remove(engine: Engine, name: str) -> str:
+    engine.call("buildx", "rm", name, check=False)
+    removed = engine.call("rm", "--force", "--volumes", name, check=False)
+    return "" if removed.ok or "no such container" in removed.complaint.lower() else removed.complaint

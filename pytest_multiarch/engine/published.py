@@ -1,0 +1,204 @@
+"""An image that somebody published: its index, asked once, and one platform of it, pulled by digest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pytest_multiarch.audit.config import Config
+from pytest_multiarch.audit.index import Descriptor, entries
+from pytest_multiarch.engine.build import Image, Tags, other_platform
+from pytest_multiarch.engine.client import Engine
+from pytest_multiarch.errors import DeadlinePassed, EngineError, ImageError, UnknownPlatform
+from pytest_multiarch.platforms import KNOWN, Platform
+
+__tracebackhide__ = True
+
+#: Seconds for one question to a registry.
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a reference stands for at one moment: everything after goes by digest, for tags move.
+
+    Attributes:
+        reference: as the user gave it.
+        index: the index as the registry holds it, {} where there is a single image or no registry.
+        origin: where it was found: "an index in the registry", "a single image in the registry", or "local: "
+            and why the registry did not have it.
+
+    """
+
+    reference: str
+    index: Mapping[str, Any]
+    origin: str
+
+    @cached_property
+    def entries(self) -> tuple[Descriptor, ...]:
+        """Return the index's images, without its attestations."""
+        return entries(self.index)
+
+    @property
+    def local(self) -> bool:
+        """Tell whether only the engine has it."""
+        return self.origin.startswith("local")
+
+    def by_digest(self, digest: str) -> str:
+        """Return the reference of one manifest of the same repository."""
+        return f"{repository(self.reference)}@{digest}"
+
+    def entry(self, platform: Platform) -> Descriptor:
+        """Return the index's entry for a platform.
+
+        Raises:
+            ImageError: it has none.
+
+        """
+        for entry in self.entries:
+            if platform.matches(entry.os, entry.architecture, entry.variant):
+                return entry
+        offered = ", ".join(entry.triple for entry in self.entries)
+        raise ImageError(
+            f"{self.reference} has no image for {platform}", why=f"its index offers {offered or 'nothing'}"
+        )
+
+
+def find(engine: Engine, reference: str) -> Published:
+    """Ask the registry what a reference stands for; what only the engine has is taken from there.
+
+    Raises:
+        ImageError: neither has it.
+
+    """
+    engine.need_buildx()
+    try:
+        asked = engine.call("buildx", "imagetools", "inspect", "--raw", reference, check=False, timeout=PATIENCE)
+        said = asked.complaint
+        if asked.ok:
+            found = _answer(reference, asked.stdout)
+            if "manifests" in found:
+                return Published(reference, found, "an index in the registry")
+            return Published(reference, {}, "a single image in the registry")
+    except DeadlinePassed as error:
+        said = str(error)
+    if engine.inspect("image", reference):
+        return Published(reference, {}, f"local: {said.splitlines()[-1] if said else 'not in a registry'}")
+    raise ImageError(
+        f"there is no image {reference}",
+        why="neither the registry nor the engine has it",
+        do="Check the name; `docker login` where the registry wants to know who asks",
+        evidence=said,
+    )
+
+
+def configs(engine: Engine, published: Published, platform: Platform) -> dict[str, Config]:
+    """Return the configs of the index's entries for a platform, by the manifest's digest."""
+    return {
+        entry.digest: config
+        for entry in published.entries
+        if platform.matches(entry.os, entry.architecture, entry.variant)
+        and (config := _config(engine, published.by_digest(entry.digest)))
+    }
+
+
+def fetch(engine: Engine, published: Published, platform: Platform, *, project: str, timeout: float) -> Image:
+    """Have one platform of a published image in the engine, pulled by digest, under a tag that never moves.
+
+    One whose config names another platform is had too, for the checks to read: it can't be started.
+
+    Raises:
+        ImageError: it can't be pulled.
+
+    """
+    began = time.monotonic()
+    reference, how = published.reference, "found in the engine"
+    if published.index:
+        reference = published.by_digest(published.entry(platform).digest)
+    had = published.local or engine.inspect("image", reference) is not None
+    if not published.local:
+        how = "pulled"
+        pulled = engine.call(
+            "pull", "--quiet", "--platform", str(platform), reference, check=False, timeout=timeout
+        )
+        if not pulled.ok:
+            raise ImageError(f"{reference} can't be pulled for {platform}", evidence=pulled.complaint)
+    found = engine.inspect("image", reference)
+    if found is None:
+        raise EngineError(f"the engine gives no id for {reference}")
+    says = other_platform(held(engine, reference, platform) or found, platform)
+    tags = Tags(engine, project, platform)
+    tag = tags.of(found["Id"])
+    engine.call("tag", reference, tag)
+    if not had:  # our tag keeps it; a name that only the pull left would be nobody's
+        engine.call("rmi", "--no-prune", reference, check=False)
+    tags.drop_others(tag)
+    return Image(found["Id"], tag, str(platform), how, time.monotonic() - began, says)
+
+
+def platforms(engine: Engine, published: Published) -> tuple[str, ...]:
+    """Return the canonical names of a published image's platforms, in the order of its index.
+
+    Raises:
+        ImageError: it names none that is known.
+
+    """
+    triples = [entry.triple for entry in published.entries]
+    if published.local:
+        asked = ((each, held(engine, published.reference, each)) for each in KNOWN)
+        triples = [str(each) for each, said in asked if said and not other_platform(said, each)]
+        triples = triples or [Config.parse(engine.inspect("image", published.reference) or {}).triple]
+    elif not published.index and (config := _config(engine, published.reference)):
+        triples = [config.triple]
+    known = []
+    for triple in triples:
+        with contextlib.suppress(UnknownPlatform):  # Windows, or one of tomorrow
+            known.append(str(Platform.parse(triple)))
+    if not known:
+        raise ImageError(f"{published.reference} names no platform that is known", evidence="\n".join(triples))
+    return tuple(dict.fromkeys(known))
+
+
+def held(engine: Engine, reference: str, platform: Platform) -> dict[str, Any]:
+    """Return what the engine says of one platform's image under a name, {} where it doesn't say.
+
+    containerd's store may hold several under one; clients before 28.1 can't ask for one of them.
+    """
+    asked = engine.call("image", "inspect", "--platform", str(platform), reference, check=False)
+    found: list[dict[str, Any]] = json.loads(asked.stdout or b"[]") if asked.ok else []
+    return found[0] if found else {}
+
+
+def repository(reference: str) -> str:
+    """Return a reference without its tag and digest: a colon after the last slash begins a tag."""
+    return re.sub(r":[^/:@]*$", "", reference.partition("@")[0])
+
+
+def _config(engine: Engine, reference: str) -> Config | None:
+    asked = engine.call(
+        "buildx", "imagetools", "inspect", "--format", "{{json .Image}}", reference, check=False, timeout=PATIENCE
+    )
+    if not asked.ok:
+        raise EngineError(f"the config of {reference} can't be read from the registry", evidence=asked.complaint)
+    said = _answer(reference, asked.stdout or b"{}")
+    return Config.parse(said) if said else None
+
+
+def _answer(reference: str, data: bytes) -> dict[str, Any]:
+    """Return a registry's JSON; anybody may have written it.
+
+    Raises:
+        ImageError: it is no object of JSON.
+
+    """
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ImageError(f"the registry's answer about {reference} can't be read", why=str(error)) from None
+    return found if isinstance(found, dict) else {}
