@@ -1,0 +1,459 @@
+"""Containers: one with a shell for each image and platform, services as in production, all gone at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pytest_multiarch import process
+from pytest_multiarch.engine.attached import Attached
+from pytest_multiarch.engine.build import Image
+from pytest_multiarch.engine.client import Engine
+from pytest_multiarch.engine.faults import fault, start_error
+from pytest_multiarch.engine.shell import Shell, late, too_large
+from pytest_multiarch.errors import (
+    CommandFailed,
+    ContainerDied,
+    ContainerError,
+    DeadlinePassed,
+    FaultError,
+    ImageError,
+    MultiarchError,
+    OutOfMemory,
+    OutputTooLarge,
+)
+from pytest_multiarch.options import Settings
+from pytest_multiarch.platforms import Platform
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+    from pytest_multiarch.engine.emulators import Emulator
+
+__tracebackhide__ = True
+
+#: Seconds for a container to start: 0.3 natively, more where the machine is busy with emulated builds.
+STARTING = 60.0
+
+#: Seconds for a container to end when its lifeline is let go: it takes 0.2, even of a busy loop.
+HANG_UP = 5.0
+
+#: Seconds in which a container ends whose shell was killed together with it.
+DYING = 1.0
+
+#: The lifeline: it always sits in a read, so the end of its standard input (our death, too) ends the container.
+LIFELINE = "echo up; read x"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one command in a container left.
+
+    Attributes:
+        command: as it was given.
+        returncode: 0-255; 128 + n where signal n ended it.
+        stdout_bytes, stderr_bytes: exact.
+        duration: seconds.
+
+    """
+
+    command: str | tuple[str, ...]
+    returncode: int
+    stdout_bytes: bytes
+    stderr_bytes: bytes
+    duration: float
+
+    @property
+    def stdout(self) -> str:
+        r"""Return standard output as text; bytes that aren't UTF-8 show as `\xNN`."""
+        return self.stdout_bytes.decode(errors="backslashreplace")
+
+    @property
+    def stderr(self) -> str:
+        r"""Return standard error as text; bytes that aren't UTF-8 show as `\xNN`."""
+        return self.stderr_bytes.decode(errors="backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How one container is started.
+
+    Attributes:
+        command: the arguments after the image; None is the image's own.
+        env: variables to set.
+        ports: container port -> port on the host, None for a free one.
+        service: whether it is the image's own program, started as in production: without our shell, and
+            without `--init`, since tini runs a script without `#!` where production refuses.
+
+    """
+
+    command: Sequence[str] | None = None
+    env: Mapping[str, str] | None = None
+    ports: Mapping[int, int | None] | None = None
+    service: bool = False
+
+
+class Container:
+    """A running container of one platform.
+
+    `id` is the engine's id of it, `image` and `platform` are what runs in it.
+    """
+
+    def __init__(
+        self, engine: Engine, settings: Settings, image: Image, emulator: Emulator, launch: Launch
+    ) -> None:
+        self.image = image
+        self._id = self._gave_up = ""
+        self._engine, self._settings, self._emulator, self._launch = engine, settings, emulator, launch
+        self._guard = threading.Lock()
+        self._start()
+
+    @property
+    def platform(self) -> Platform:
+        """Return the platform, `machines` being what `uname -m` may say on this very engine."""
+        return self._emulator.platform
+
+    @cached_property
+    def host(self) -> Host:
+        """Return testinfra's host for this container: `container.host.file("/etc/passwd").exists`."""
+        from pytest_multiarch.engine.host import host_of
+
+        return host_of(self)
+
+    @property
+    def id(self) -> str:
+        """Return the engine's id of this container (64 hex digits)."""
+        if not self._id:
+            found = self._engine.container(self.name) if self._client else None
+            if found is None or found.id is None:
+                raise self._gone() if self._client else _no_shell(self)
+            self._id = found.id
+        return self._id
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        check: bool = False,
+        timeout: float | None = None,
+        stdin: str | bytes | None = None,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Result:
+        """Run a command in the container and return what it left.
+
+        Args:
+            command: a command line for the image's `sh`, or an argument vector that no shell interprets.
+            check: raise if the exit code isn't 0.
+            timeout: seconds; `--multiarch-timeout` if not given. When they are over the container is killed.
+            stdin: standard input; it is empty if not given.
+            user, workdir, env: as for `docker exec`; these, and `stdin`, cost a client of their own (80 ms).
+
+        Raises:
+            CommandFailed: `check` is true and the exit code isn't 0.
+            DeadlinePassed: the time was up; names the command.
+            OutputTooLarge: it wrote more than `--multiarch-output-limit`.
+            ContainerDied: there is no container any more.
+
+        """
+        words = command if isinstance(command, str) else tuple(command)
+        if "\0" in (words if isinstance(words, str) else "".join(words)):
+            raise ContainerError("a command can't contain a NUL", evidence=repr(words)[:200])
+        patience = self._settings.timeout if timeout is None else timeout
+        extra = _exec_options(user, workdir, env)
+        began = time.monotonic()
+        try:
+            if self._client is None:
+                code, out, err = self._run_alone(words, extra, stdin, patience)
+            elif extra or stdin is not None:
+                code, out, err = self._run_apart(words, extra, stdin, patience)
+            else:
+                code, out, err = self._run_in_shell(words, patience)
+        except (DeadlinePassed, OutputTooLarge) as error:
+            self._gave_up = f"`{_shown(words)}`: {error.what}"
+            self.kill()
+            kind = type(error)
+            raise kind(
+                f"`{_shown(words)}` on {self.platform}", why=error.what, do=error.do, evidence=error.evidence
+            ) from None
+        except MultiarchError:
+            raise
+        except BaseException:  # pytest-timeout's limit, an interrupt: the command still runs, in this very shell
+            self._gave_up = f"`{_shown(words)}`, which was interrupted"
+            self.kill()
+            raise
+        result = Result(words, code, out, err, time.monotonic() - began)
+        if check and code != 0:
+            raise self._failure(words, code, _said(out, err))
+        return result
+
+    def address(self, port: int) -> tuple[str, int]:
+        """Return the (host, port) where a published port of the container is reached.
+
+        Raises:
+            ContainerError: the port wasn't published.
+
+        """
+        found = self._engine.container(self.name) if self._client else None
+        bindings = (found.network_settings.ports or {}) if found and found.network_settings else {}
+        for binding in bindings.get(f"{port}/tcp") or []:
+            if binding.get("HostPort"):
+                return self._engine.address or binding["HostIp"], int(binding["HostPort"])
+        if found is None and self._client:
+            raise self._gone()
+        raise ContainerError(
+            f"port {port} of the container is not published",
+            do=f"Start it with container_factory.start(ports=[{port}])",
+        )
+
+    def fault(self, code: int | None, said: str) -> FaultError | None:
+        """Return the error for how a program in the container ended, None where nothing special is known.
+
+        Args:
+            code: its exit code.
+            said: what it wrote last.
+
+        """
+        emulated, cpu = self._emulator.version is not None, self._emulator.cpu
+        found = fault(code, said, cpu=cpu, emulated=emulated)
+        if found is None and code == 137 and self._ran_out_of_memory():
+            found = OutOfMemory(f"exit code {code}", why="the kernel killed it for want of memory", evidence=said)
+        return found
+
+    @property
+    def exit_code(self) -> int | None:
+        """Return the exit code of the container's own program, None while it runs."""
+        return self._client.returncode if self._client else None
+
+    def logs(self) -> str:
+        """Return the last mebibyte that the container's own program wrote, both streams in one."""
+        return self._client.text if self._client else ""
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the container runs; one of an image without a shell has nothing that could die."""
+        return self._client is None or self._client.running
+
+    def hang_up(self) -> None:
+        """Let go of the lifeline, which ends the container soon; `kill` waits for its end."""
+        if self._client is not None:
+            self._client.hang_up()
+
+    def kill(self) -> None:
+        """End the container and all that runs in it; return when the engine has removed it."""
+        for shell in self._shells:
+            shell.close()
+        self._shells.clear()
+        client = self._client
+        if client is None:
+            return
+        client.hang_up()
+        if self._launch.service or not client.ended(HANG_UP):
+            self._engine.call("kill", self.name, check=False)
+            client.ended(HANG_UP)
+        client.end()
+
+    def renew(self) -> None:
+        """Start a container that has died anew: what one test did to it is no later test's fault."""
+        if not self.alive:
+            self.kill()  # what is left of it: pipes
+            self._start()
+
+    def _start(self) -> None:
+        self.name = f"multiarch-{uuid.uuid4().hex[:12]}"
+        self._began = time.monotonic()
+        self._shells: list[Shell] = []
+        self._mine = threading.local()
+        self._id = self._gave_up = ""
+        self._client: Attached | None = self._launched()
+        if self._client is not None and not self._launch.service:
+            self._mine.shell = self._new_shell()
+
+    def _launched(self) -> Attached | None:
+        """Return the client of the started container; None where the image has no shell to live in."""
+        service = self._launch.service
+        words = [*self._engine.command, "run", "--rm", "--log-driver=none", *self._common(self.name)]
+        if service:
+            words += [*self._published(), self.image.id, *(self._launch.command or ())]
+        else:
+            words += ["-i", "--init", "--entrypoint", "sh", self.image.id, "-c", LIFELINE]
+        client = Attached(words, env=self._engine.env, stdin=not service)
+        try:
+            if service:
+                self._await_running(client)
+            elif not client.wait_for(lambda: client.stdout.startswith(b"up\n"), STARTING):
+                client.end()
+                if _NO_SHELL.search(client.text):
+                    return None
+                raise start_error(self.platform, client.returncode, client.text)
+        except BaseException:
+            self._engine.call("rm", "--force", "--volumes", self.name, check=False)
+            client.end()
+            raise
+        return client
+
+    def _await_running(self, client: Attached) -> None:
+        """Wait until the engine has started the program, or the client has given up."""
+
+        def started() -> bool:
+            state = (self._engine.inspect("container", self.name) or {}).get("State", {})
+            return state.get("Status") in ("running", "exited")
+
+        client.wait_for(started, STARTING, every=0.05)
+        if client.returncode in (125, 126, 127) and not client.stdout:
+            raise start_error(self.platform, client.returncode, client.text)
+
+    def _common(self, name: str) -> list[str]:
+        words = ["--platform", str(self.platform).removesuffix("/v8"), "--pull=never", "--name", name]
+        for key, value in {**self._emulator.environment, **(self._launch.env or {})}.items():
+            words += ["--env", f"{key}={value}"]
+        return [*words, *self._engine.labels, *self._settings.run_args]
+
+    def _published(self) -> list[str]:
+        at = "" if self._engine.address else "127.0.0.1:"
+        ports = self._launch.ports or {}
+        return [word for inner, outer in ports.items() for word in ("--publish", f"{at}{outer or ''}:{inner}")]
+
+    def _new_shell(self) -> Shell:
+        words = [*self._engine.command, "exec", "-i", self.name, "sh"]
+        try:
+            shell = Shell(words, env=self._engine.env, limit=self._settings.output_limit, timeout=STARTING)
+        except ContainerError as error:
+            if not self._runs():
+                raise self._gone() from None
+            if _NO_SHELL.search(error.evidence):
+                raise _no_shell(self) from None
+            raise
+        with self._guard:
+            self._shells.append(shell)
+        return shell
+
+    def _run_in_shell(self, words: str | tuple[str, ...], timeout: float) -> tuple[int, bytes, bytes]:
+        if not self.alive:
+            raise self._gone()
+        shell = getattr(self._mine, "shell", None)
+        if shell is None or not shell.open:
+            shell = self._mine.shell = self._new_shell()
+        line = words if isinstance(words, str) else f"exec {shlex.join(words)}"
+        answer = shell.run(line, timeout)
+        if answer.ended:
+            self._drop(shell)
+            # What killed the shell may be about to end the container: on a busy machine it takes a moment.
+            killed = answer.returncode == 137 and self._client is not None and self._client.ended(DYING)
+            if killed or not self._runs():  # the container's end took the shell with it
+                raise self._gone()
+        return answer.returncode, answer.stdout, answer.stderr
+
+    def _runs(self) -> bool:
+        """Ask the engine whether the container runs: our client hears of its end a moment later."""
+        return self._engine.runs(self.name)
+
+    def _failure(self, words: str | tuple[str, ...], code: int, said: str) -> CommandFailed:
+        what = f"`{_shown(words)}` ended with exit code {code} on {self.platform}"
+        known = self.fault(code, said)
+        if known is None:
+            return CommandFailed(what, evidence=said)
+        return type(known)(what, why=known.why, do=known.do, evidence=said)
+
+    def _ran_out_of_memory(self) -> bool:
+        """Ask the engine's events: the container itself, and what it said of its end, may be removed by now."""
+        names = ["--filter", f"container={self.name}", "--filter", "event=oom"]
+        since = str(int(time.time() - time.monotonic() + self._began) - 1)
+        asked = ["events", "--since", since, "--until", str(int(time.time()) + 1), *names]
+        return bool(self._engine.call(*asked, check=False).stdout.strip())
+
+    def _drop(self, shell: Shell) -> None:
+        shell.close()
+        with self._guard, contextlib.suppress(ValueError):
+            self._shells.remove(shell)
+
+    def _run_apart(
+        self, words: str | tuple[str, ...], extra: list[str], stdin: str | bytes | None, timeout: float
+    ) -> tuple[int, bytes, bytes]:
+        if not self.alive:
+            raise self._gone()
+        argv = ["sh", "-c", words] if isinstance(words, str) else list(words)
+        done = self._client_run(["exec", "-i", *extra, self.name, *argv], stdin, timeout)
+        if not done.ok and not self._runs():  # the container's end took the command with it
+            raise self._gone()
+        return done.returncode, done.stdout, done.stderr
+
+    def _run_alone(
+        self, words: str | tuple[str, ...], extra: list[str], stdin: str | bytes | None, timeout: float
+    ) -> tuple[int, bytes, bytes]:
+        """Run one command as a container of its own: all that an image without a shell can do."""
+        if isinstance(words, str):
+            raise _no_shell(self)
+        name = f"multiarch-{uuid.uuid4().hex[:12]}"
+        create = ["create", "--rm", "-i", "--init", "--log-driver=none", *self._common(name), *extra]
+        try:
+            # Created first, so that the time of the command is its own; `--rm` takes it away once it has run.
+            made = self._engine.call(
+                *create, "--entrypoint", words[0], self.image.id, *words[1:], timeout=STARTING, check=False
+            )
+            if not made.ok:
+                raise start_error(self.platform, made.returncode, made.complaint)
+            done = self._client_run(["start", "-a", "-i", name], stdin, timeout)
+            if done.returncode == 1 and self._engine.inspect("container", name):
+                raise start_error(self.platform, 1, done.complaint)
+        except MultiarchError:
+            self._engine.call("rm", "--force", "--volumes", name, check=False)
+            raise
+        return done.returncode, done.stdout, done.stderr
+
+    def _client_run(self, argv: list[str], stdin: str | bytes | None, timeout: float) -> process.Finished:
+        data = stdin.encode() if isinstance(stdin, str) else (stdin or b"")
+        limit = self._settings.output_limit
+        try:
+            return self._engine.call(*argv, timeout=timeout, input=data, check=False, limit=limit)
+        except DeadlinePassed as error:
+            raise late(timeout, error.evidence) from None
+        except OutputTooLarge:
+            raise too_large(limit) from None
+
+    def _gone(self) -> ContainerDied:
+        # Our client hears of the end a moment after the engine.
+        code = self._client.returncode if self._client and self._client.ended(HANG_UP) else None
+        return ContainerDied(
+            f"the container of {self.image.tag} on {self.platform} is gone",
+            why=f"it was killed after {self._gave_up}" if self._gave_up else f"it ended with exit code {code}",
+            do="" if self._gave_up else "137 means killed: by a test, or by the kernel for want of memory",
+            evidence=self.logs().removeprefix("up\n"),
+        )
+
+
+#: The runtime's word for an image without `sh`, and tini's.
+_NO_SHELL = re.compile(r"exec: \"sh\": executable file not found|exec sh failed: No such file", re.IGNORECASE)
+
+
+def _no_shell(container: Container) -> ImageError:
+    return ImageError(
+        f"{container.image.tag} has no shell",
+        do='Give an argument vector, run(["/program", "argument"]): each is then a container of its own;'
+        " container.host and command lines need `sh` in the image",
+    )
+
+
+def _exec_options(user: str | None, workdir: str | None, env: Mapping[str, str] | None) -> list[str]:
+    words = ["--user", user] if user is not None else []
+    words += ["--workdir", workdir] if workdir is not None else []
+    return words + [word for key, value in (env or {}).items() for word in ("--env", f"{key}={value}")]
+
+
+def _shown(words: str | tuple[str, ...]) -> str:
+    if isinstance(words, tuple):
+        return process.shown(words)
+    return words if len(words) <= 300 else f"{words[:300]} ..."
+
+
+def _said(out: bytes, err: bytes) -> str:
+    return "\n".join(data.decode(errors="backslashreplace").rstrip()[-2000:] for data in (out, err) if data)

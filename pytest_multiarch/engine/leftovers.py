@@ -1,0 +1,135 @@
+"""What dead sessions left, and what is kept on purpose: found by our labels, never by a guess, and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_multiarch import process
+from pytest_multiarch.engine.builder import is_idle, remove_if_idle
+from pytest_multiarch.engine.client import CLIENT, OWNER, SESSION, Engine
+from pytest_multiarch.errors import MultiarchError
+from pytest_multiarch.sharing import State
+
+__tracebackhide__ = True
+
+#: Seconds in which the engine ends what a client that was killed had asked of it: it may make a container yet.
+SETTLING = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """One thing of ours: a "container", a "builder", a "cache" (the builder's volume) or an "image"."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class Leftovers:
+    """All that this user (this state folder) has at an engine.
+
+    Containers and volumes bear our owner's id as a label. An image can't: a label would make it another image
+    than the one that is published. Its tag is in a repository that has the owner's id in its name.
+    """
+
+    def __init__(self, engine: Engine, state: State) -> None:
+        self._engine, self._state = engine, state
+
+    def sweep(self) -> None:
+        """Remove what dead sessions left, their docker clients first."""
+        if self.end_clients():
+            time.sleep(SETTLING)
+        for left in self.dead():
+            self.remove(left)
+
+    def dead(self) -> Iterator[Leftover]:
+        """Yield what dead sessions left: their containers, the builder when it has no user, passing images."""
+        listed = self._engine.call(
+            "ps", "--all", "--filter", f"label={OWNER}={self._state.id}",
+            "--format", f'{{{{.Names}}}} {{{{.Label "{SESSION}"}}}}',
+        ).text  # fmt: skip
+        for line in listed.splitlines():
+            name, _, session = line.partition(" ")
+            if session and not self._state.lives(session):
+                yield Leftover("container", name)
+            elif not session and is_idle(self._state, name):
+                yield Leftover("builder", name)
+        for tag in self._tags():
+            passing = self._engine.session_of(tag)
+            if passing and not self._state.lives(passing):
+                yield Leftover("image", tag)
+
+    def kept(self) -> Iterator[Leftover]:
+        """Yield what is kept on purpose: the builder's cache, and the last image of each project and platform."""
+        listed = self._engine.call(
+            "volume", "ls", "--filter", f"label={OWNER}={self._state.id}", "--format", "{{.Name}}"
+        ).text
+        yield from (Leftover("cache", name) for name in listed.split())
+        yield from (Leftover("image", tag) for tag in self._tags() if not self._engine.session_of(tag))
+
+    def remove(self, left: Leftover) -> str:
+        """Remove one thing; return what the engine said where it refused, "" where it is gone."""
+        if left.kind == "builder":
+            return remove_if_idle(self._engine, self._state, left.name)
+        words = {
+            "container": ("rm", "--force", "--volumes"),
+            "cache": ("volume", "rm", "--force"),
+            "image": ("image", "rm"),
+        }[left.kind]
+        finished = self._engine.call(*words, left.name, check=False)
+        return "" if finished.ok or re.search("no such", finished.complaint, re.I) else finished.complaint
+
+    def end_clients(self) -> int:
+        """Kill the docker clients that dead sessions left, and return their number.
+
+        The death of pytest ends most of them by itself; one that builds, and has nothing to say, would go on.
+        """
+        ended = 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended, or is another user's
+                handle = os.pidfd_open(int(folder.name))  # from now on the number can't mean another process
+                try:
+                    if self._is_orphan((folder / "environ").read_bytes()):
+                        signal.pidfd_send_signal(handle, signal.SIGKILL)
+                        ended += 1
+                finally:
+                    os.close(handle)
+        return ended
+
+    def _is_orphan(self, environment: bytes) -> bool:
+        mark = f"{CLIENT}={self._state.id}/".encode()
+        said = next((word for word in environment.split(b"\0") if word.startswith(mark)), b"")
+        return bool(said) and not self._state.lives(said[len(mark) :].decode(errors="replace"))
+
+    def _tags(self) -> list[str]:
+        pattern = f"{self._engine.repository}/*"
+        listed = self._engine.call(
+            "image", "ls", "--filter", f"reference={pattern}", "--format", "{{.Repository}}:{{.Tag}}"
+        ).text
+        return sorted(set(listed.split()))
+
+
+def heir() -> process.Heir | None:
+    """Let a process wait for our death, and sweep at once what the next session would; None where it can't."""
+    with contextlib.suppress(OSError):
+        return process.Heir([sys.executable, "-c", f"from {__name__} import inherit; inherit()"])
+    return None
+
+
+def inherit() -> None:
+    """Sweep twice: what a killed client had asked for may come after the first look."""
+    with contextlib.suppress(MultiarchError):
+        state = State()
+        for _ in range(2):
+            Leftovers(Engine(state.id), state).sweep()
+            time.sleep(SETTLING)

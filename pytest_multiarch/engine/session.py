@@ -1,0 +1,343 @@
+"""Everything of one pytest process, each part made when a test first needs it, all ended by `close`."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import cached_property, partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from pytest_multiarch import process
+from pytest_multiarch.engine import published
+from pytest_multiarch.engine.build import Image, build, wrong_platform
+from pytest_multiarch.engine.builder import Builder, Builders
+from pytest_multiarch.engine.client import Engine
+from pytest_multiarch.engine.containers import Container, Launch
+from pytest_multiarch.engine.emulators import Emulator, Emulators
+from pytest_multiarch.engine.leftovers import Leftovers, heir
+from pytest_multiarch.engine.services import ContainerFactory
+from pytest_multiarch.engine.siblings import check_shell
+from pytest_multiarch.errors import BuildError, MultiarchError
+from pytest_multiarch.imagespec import ImageSpec
+from pytest_multiarch.options import Settings
+from pytest_multiarch.platforms import Platform
+from pytest_multiarch.sharing import Run, State
+
+__tracebackhide__ = True
+
+T = TypeVar("T")
+
+#: Seconds for the builds that are under way when the session ends: their clients are ended at once.
+ENDING = 5.0
+
+#: One image for one platform, by its canonical name: what is built once per run.
+Target = tuple[ImageSpec, str]
+
+
+class Session:
+    """What one process (plain, or an xdist worker) has at the engine.
+
+    Args:
+        settings: what the user asked for.
+        root: pytest's root folder, which names the project.
+        run: the run's id, the same in all workers.
+
+    """
+
+    def __init__(self, settings: Settings, root: Path, run: str) -> None:
+        self.settings = settings
+        self.id = uuid.uuid4().hex[:12]
+        self._root, self._run_id = root, re.sub(r"[^\w.-]", "-", run)
+        self._emulators_seen: dict[str, Emulator] = {}
+        self._images_seen: dict[str, Image] = {}
+        self._builder_seen: Builder | None = None
+        self._containers: dict[tuple[str, str], Container] = {}
+        self._guard = threading.RLock()
+        self._builds: list[threading.Thread] = []
+        self._heir: process.Heir | None = None
+        self._closed = self._swept = False
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Return the engine; asking for it costs nothing yet."""
+        return Engine(self._state.id, f"{self._run_id}.{self.id}", self._run.folder)
+
+    @cached_property
+    def native(self) -> Platform:
+        """Return the engine's own platform."""
+        return self.engine.platform
+
+    def platform(self, name: str) -> Platform:
+        """Return the platform of that name (or 'native'), its baseline raised where the user raised it."""
+        platform = self.native if name == "native" else Platform.parse(name)
+        level = self.settings.baseline.get(str(platform))
+        return platform.at(level) if level else platform
+
+    def emulator(self, name: str) -> Emulator:
+        """Return how the platform runs here, probed (and registered where it must be) once per run.
+
+        Raises:
+            EmulatorError: it doesn't.
+
+        """
+        platform = self.platform(name)
+        made = self.once(f"emulator-{_slug(str(platform))}", lambda: self._emulators.need(platform).as_dict())
+        emulator = self._emulators_seen[str(platform)] = Emulator.from_dict(platform, made)
+        return emulator
+
+    def builder(self) -> Builder:
+        """Return the builder of this session, chosen once per run.
+
+        Raises:
+            BuilderError: it can't be had.
+
+        """
+        builder = Builder(**self.once("builder", lambda: asdict(self._builders.choose())))
+        self._builders.join(builder)
+        self._builder_seen = builder
+        return builder
+
+    def image(self, spec: ImageSpec, name: str) -> Image:
+        """Return the image for a platform, built once per run; wait where somebody builds it already.
+
+        Raises:
+            MultiarchError: it can't be built; the same error again whenever it is asked for.
+
+        """
+        made = self.once(self._image_key(spec, name), lambda: asdict(self._had(spec, name)))
+        image = self._images_seen[f"{spec}, {name}"] = Image(**made)
+        return image
+
+    def published(self, spec: ImageSpec) -> published.Published:
+        """Return what the reference of a published image stands for, asked once per run: tags move.
+
+        Raises:
+            ImageError: nobody has it.
+
+        """
+        reference = spec.reference or ""
+        found = self.once(f"published-{spec.key}", lambda: asdict(published.find(self.engine, reference)))
+        return published.Published(**found)
+
+    def offered(self, spec: ImageSpec) -> tuple[str, ...]:
+        """Return the platforms that a published image has: its index's, or the one of a single image.
+
+        Raises:
+            ImageError: nobody has the image, or it has none of a platform that is known.
+
+        """
+        return published.platforms(self.engine, self.published(spec))
+
+    def start_builds(self, targets: Iterable[Target]) -> None:
+        """Begin to build, in the background; the engine's own platform first, it is quick."""
+        wanted = list(dict.fromkeys(targets))
+        if not wanted:
+            return
+        self._prepare()
+        tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        if any(not spec.reference for spec, _ in wanted):
+            tasks.put(self._boot)  # while the emulators are probed
+        for target in sorted(wanted, key=lambda target: not self._is_native(target[1])):
+            tasks.put(partial(self._build_unless_busy, *target))
+        for _ in range(min(self.settings.jobs + 1, tasks.qsize())):
+            self._builds.append(threading.Thread(target=self._work, args=(tasks,), daemon=True))
+            self._builds[-1].start()
+
+    def _work(self, tasks: SimpleQueue[Callable[[], None]]) -> None:
+        """Take one task after the other: a thread that Python waits for at its end could hang there."""
+        with contextlib.suppress(Empty, _Closing):
+            while not self._closed:
+                tasks.get_nowait()()
+
+    def _started_shell(self, image: Image, emulator: Emulator) -> Container:
+        """Start a container to run commands in; once per image, look at what its shell really is."""
+        container = self._started(image, emulator, Launch())
+        try:
+            self.once(f"shell-{image.tag.rpartition(':')[2]}", lambda: check_shell(self.engine, container))
+        except MultiarchError:
+            container.kill()
+            raise
+        return container
+
+    def container(self, spec: ImageSpec, name: str) -> Container:
+        """Return the shared container of an image and platform, started on first use."""
+        image, emulator = self.image(spec, name), self.emulator(name)
+        with self._guard:
+            key = (image.id, str(emulator.platform))
+            if key not in self._containers:
+                self._containers[key] = self._started_shell(image, emulator)
+            return self._containers[key]
+
+    def fresh_container(self, spec: ImageSpec, name: str) -> Container:
+        """Return a container that nobody else uses; whoever asks ends it with `kill`."""
+        return self._started_shell(self.image(spec, name), self.emulator(name))
+
+    def factory(self, spec: ImageSpec, name: str) -> ContainerFactory:
+        """Return a factory of services."""
+        return ContainerFactory(lambda launch: self._started(self.image(spec, name), self.emulator(name), launch))
+
+    def renew_dead(self) -> None:
+        """Start the shared containers that died anew: called between two tests."""
+        for container in self._containers.values():
+            with contextlib.suppress(MultiarchError):  # the next command in it says why
+                container.renew()
+
+    def facts(self) -> dict[str, dict[str, str]]:
+        """Return what the report says of this process, JSON-ready: by part, by name."""
+        seen = self.__dict__
+        engine = {"": str(self.engine.info)} if "engine" in seen and "info" in self.engine.__dict__ else {}
+        builder = {"": self._builder_seen.why} if self._builder_seen else {}
+        emulators = {name: described(emulator) for name, emulator in self._emulators_seen.items()}
+        images = {name: f"{image.how} in {image.seconds:.1f} s" for name, image in self._images_seen.items()}
+        return {"engine": engine, "builder": builder, "emulators": emulators, "images": images}
+
+    def close(self) -> None:
+        """End all that this process started; where an interrupt cuts this short, our heir does the rest."""
+        self._closed = True
+        with contextlib.ExitStack() as steps:
+            if "_run" in self.__dict__:
+                steps.callback(self._run.sessions.leave, self.id)
+            if "_builders" in self.__dict__:
+                steps.callback(_quietly, self._builders.leave)
+            steps.callback(self._end_builds)
+            for container in self._containers.values():
+                container.hang_up()
+                steps.callback(_quietly, container.kill)
+        self._containers.clear()
+        if self._heir:
+            self._heir.dismiss()
+            self._heir = None
+
+    def _end_builds(self) -> None:
+        deadline = time.monotonic() + ENDING
+        process.end_all()
+        for thread in self._builds:
+            while thread.is_alive() and time.monotonic() < deadline:
+                process.end_all()  # it may have started another client meanwhile
+                thread.join(0.1)
+
+    def _prepare(self) -> None:
+        """Make what several threads will use, before there are several."""
+        with contextlib.suppress(MultiarchError):  # raised again to whoever needs it
+            _ = self._run, self._emulators, self._builders, self.engine.info
+
+    @cached_property
+    def _state(self) -> State:
+        return State()
+
+    @cached_property
+    def _run(self) -> Run:
+        run = self._state.enter(self._run_id, self.id)
+        self._heir = heir()
+        return run
+
+    @cached_property
+    def _builders(self) -> Builders:
+        return Builders(self.engine, self.settings, self._state, self.id)
+
+    @cached_property
+    def _emulators(self) -> Emulators:
+        return Emulators(
+            self.engine,
+            policy=self.settings.binfmt,
+            binfmt_image=self.settings.binfmt_image,
+            cpu_policy=self.settings.cpu,
+        )
+
+    @cached_property
+    def _project(self) -> str:
+        return _slug(self._root.name)[:40] or "project"
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """Return what `make()` returned, JSON-ready, in whichever process of the run it was made first."""
+        made: T = self._run.once(key, partial(self._attempt, make), timeout=self.settings.build_timeout + 600)
+        return made
+
+    def _attempt(self, make: Callable[[], T]) -> T:
+        try:
+            made = make()
+        except MultiarchError:
+            if not self._closed:
+                raise
+        else:
+            if not self._closed:
+                return made
+        # We ended its clients, so whatever came of it (a second-best builder, say) is nothing to remember: another
+        # worker that waits for it makes it.
+        raise _Closing
+
+    def _image_key(self, spec: ImageSpec, name: str) -> str:
+        return f"image-{spec.key}-{_slug(str(self.platform(name)))}"
+
+    def _had(self, spec: ImageSpec, name: str) -> Image:
+        """Build the image, or fetch the published one."""
+        self.emulator(name)
+        platform, project = self.platform(name), f"{self._project}-{spec.identity}"
+        timeout = self.settings.build_timeout
+        if spec.reference:
+            found = self.published(spec)
+            return published.fetch(self.engine, found, platform, project=project, timeout=timeout)
+        builder = self.builder()
+        with contextlib.nullcontext() if platform == self.native else self._run.place(self.settings.jobs, timeout):
+            try:
+                return build(self.engine, builder, spec, platform, project=project, timeout=timeout)
+            except BuildError:
+                if self._closed or not self._builders.lost():
+                    raise
+            # The builder was killed, which is no fault of the image: once more, on a new one.
+            return build(self.engine, self.builder(), spec, platform, project=project, timeout=timeout)
+
+    def _is_native(self, name: str) -> bool:
+        with contextlib.suppress(MultiarchError):
+            return self.platform(name) == self.native
+        return False
+
+    def _boot(self) -> None:
+        with contextlib.suppress(MultiarchError):  # remembered, and raised to each build that needs it
+            self.builder()
+
+    def _build_unless_busy(self, spec: ImageSpec, name: str) -> None:
+        with contextlib.suppress(MultiarchError):  # remembered, and raised to each test that needs the image
+            if not self._closed and not self._run.busy(self._image_key(spec, name)):
+                self.image(spec, name)
+
+    def _started(self, image: Image, emulator: Emulator, launch: Launch) -> Container:
+        if image.says:
+            raise wrong_platform(emulator.platform, image.says)
+        self._sweep()
+        return Container(self.engine, self.settings, image, emulator, launch)
+
+    def _sweep(self) -> None:
+        """Remove what dead sessions left: once, before our first container."""
+        if not self._swept and self._run.sessions.knows(self.id):
+            self._swept = True
+            Leftovers(self.engine, self._state).sweep()
+
+
+class _Closing(Exception):
+    """What was being made is not wanted any more."""
+
+
+def _quietly(step: Callable[[], object]) -> None:
+    """Take a step of the end; where it fails, the next session's sweep takes it again."""
+    with contextlib.suppress(MultiarchError):
+        step()
+
+
+def described(emulator: Emulator) -> str:
+    """Return how a platform runs, in one line."""
+    if emulator.version is None:
+        return "; ".join(("natively", *emulator.notes))
+    cpu = f"CPU {emulator.cpu}" if emulator.cpu else "the emulator's own CPU"
+    return "; ".join((f"{emulator.version.partition(' (')[0]}, {cpu}", *emulator.notes))
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

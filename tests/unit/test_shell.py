@@ -1,0 +1,196 @@
+"""The shell protocol against real shells of this machine; the containers' own follow in tests/engine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_multiarch.engine.shell import Shell, _Marked
+from pytest_multiarch.errors import ContainerError, DeadlinePassed, OutputTooLarge
+
+SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"], ["mksh"]]
+
+
+@pytest.fixture(params=[words for words in SHELLS if shutil.which(words[0])], ids=lambda words: words[0])
+def argv(request: pytest.FixtureRequest) -> list[str]:
+    return list(request.param)
+
+
+@pytest.fixture
+def shell(argv: list[str]) -> Iterator[Shell]:
+    opened = Shell(argv, limit=200 * 1024 * 1024, timeout=10)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "out"),
+    [
+        ("true", 0, b""),
+        ("exit 255", 255, b""),
+        ("exit 256", 0, b""),
+        ("printf 'a\\0b\\377'", 0, b"a\0b\xff"),
+        ("echo one; echo two", 0, b"one\ntwo\n"),
+        ("printf 'no final newline'", 0, b"no final newline"),
+        ("set -e; false; echo never", 1, b""),
+        ("cd /; pwd", 0, b"/\n"),
+        ("exec sh -c 'exit 9'", 9, b""),
+        ("sh -c 'kill -9 $$'", 137, b""),
+        ("cat <<X\nhere $((1 + 1))\nX", 0, b"here 2\n"),
+        ("cat", 0, b""),
+        ("echo '# no comment' # a comment", 0, b"# no comment\n"),
+        ("sleep 60 & echo started", 0, b"started\n"),
+        ("a=1; b='it'\"'\"'s'; echo \"$a $b\"", 0, b"1 it's\n"),
+        ("", 0, b""),
+    ],
+)
+def test_leaves_what_a_shell_of_its_own_leaves(shell: Shell, command: str, code: int, out: bytes) -> None:
+    answer = shell.run(command, 10)
+    assert (answer.returncode, answer.stdout, answer.ended) == (code, out, False)
+
+
+def test_keeps_the_streams_apart(shell: Shell) -> None:
+    answer = shell.run("echo out; echo err >&2", 10)
+    assert (answer.stdout, answer.stderr) == (b"out\n", b"err\n")
+
+
+@pytest.mark.parametrize("command", ["if", "(", "echo 'open", "cat <<X", "fi", '"'])
+def test_survives_a_syntax_error(shell: Shell, command: str) -> None:
+    shell.run(command, 10)
+    assert shell.run("echo on", 10).stdout == b"on\n"
+
+
+def test_a_command_does_not_leak_into_the_next(shell: Shell) -> None:
+    shell.run("cd /tmp; x=1; export Y=2; set -f; umask 0; f() { echo f; }; trap 'echo trap' EXIT", 10)
+    answer = shell.run('echo "$x$Y"; echo /etc/passw[d]; f', 10)
+    assert answer.stdout.splitlines()[:2] == [b"", b"/etc/passwd"]
+    assert answer.returncode == 127
+
+
+def test_the_shell_itself_killed_gives_the_code_and_an_end(shell: Shell) -> None:
+    answer = shell.run("echo before; kill -9 $$", 10)
+    assert (answer.returncode, answer.stdout, answer.ended) == (-9, b"before\n", True)
+
+
+def test_what_the_background_writes_later_is_no_later_commands_output(shell: Shell) -> None:
+    shell.run("(sleep 0.2; echo late) & true", 10)
+    shell.run("sleep 0.5", 10)
+    assert shell.run("echo mine", 10).stdout == b"mine\n"
+
+
+def test_output_with_an_earlier_mark_is_output(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = iter(["aaaa", "bbbb"])
+    monkeypatch.setattr("pytest_multiarch.engine.shell.secrets.token_hex", lambda size: next(marks))
+    shell.run("true", 10)
+    assert shell.run("echo aaaa 0", 10).stdout == b"aaaa 0\n"
+
+
+def test_a_hundred_megabytes_to_the_byte(argv: list[str], shell: Shell) -> None:
+    answer = shell.run("head -c 100000000 /dev/zero; echo end", 60)
+    assert len(answer.stdout) == 100_000_004
+    assert answer.stdout.endswith(b"\0end\n")
+
+
+def test_a_command_of_a_mebibyte(shell: Shell) -> None:
+    text = "x" * (1 << 20)
+    assert shell.run(f"echo '{text}' | wc -c", 60).stdout.split() == [b"1048577"]
+
+
+def test_more_than_the_limit_is_an_error_that_says_so(argv: list[str]) -> None:
+    shell = Shell(argv, limit=1000, timeout=10)
+    with pytest.raises(OutputTooLarge, match="more than 1000 bytes"):
+        shell.run("head -c 3000000 /dev/zero", 10)
+    assert not shell.open
+
+
+def test_a_deadline_that_passes_says_what_was_written(shell: Shell) -> None:
+    with pytest.raises(DeadlinePassed, match=r"did not end in 0\.3 seconds") as caught:
+        shell.run("echo begun; sleep 60", 0.3)
+    assert "begun" in caught.value.evidence
+
+
+def test_no_shell_is_an_error_with_what_the_client_said() -> None:
+    with pytest.raises(ContainerError, match="no shell") as caught:
+        Shell(["sh", "-c", "echo no such container >&2; exit 1"], limit=1000, timeout=10)
+    assert "no such container" in caught.value.evidence
+
+
+def test_what_the_client_prints_first_is_nobodys_output() -> None:
+    shell = Shell(["sh", "-c", "echo warning; echo warning >&2; exec sh"], limit=1000, timeout=10)
+    answer = shell.run("echo mine", 10)
+    assert (answer.stdout, answer.stderr) == (b"mine\n", b"")
+    shell.close()
+
+
+def test_threads_with_a_shell_each_do_not_meet(argv: list[str]) -> None:
+    wrong: list[object] = []
+
+    def work(number: int) -> None:
+        shell = Shell(argv, limit=1000, timeout=10)
+        wrong.extend(a for _ in range(50) if (a := shell.run(f"echo {number}", 10)).stdout != b"%d\n" % number)
+        shell.close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), st.binary(min_size=1, max_size=8), st.integers(0, 255))
+def test_a_stream_is_cut_at_its_mark_however_it_comes(pieces: list[bytes], tail: bytes, code: int) -> None:
+    text = b"".join(pieces)
+    stream = _Marked(b"0123456789abcdef")
+    whole = text + b"0123456789abcdef %d\n" % code + tail
+    cuts = [len(piece) for piece in pieces] + [1] * 20
+    at, done = 0, False
+    for size in cuts:
+        done = stream.add(whole[at : at + size])
+        at += size
+        if done:
+            break
+    assert done or stream.add(whole[at:])
+    assert (bytes(stream.data), stream.code) == (text, code)
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
+
+
+@pytest.mark.skipif(not shutil.which("dash"), reason="Debian's sh")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(
+    st.lists(WORDS, min_size=1, max_size=4),
+    st.sampled_from(["printf '%s\\n' {}", "echo {}; exit 3", "set -- {}; echo $#"]),
+)
+def test_any_words_arrive_as_with_sh_c(words: list[str], form: str) -> None:
+    import shlex
+
+    command = form.format(shlex.join(words))
+    peer = subprocess.run(["dash", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    answer = _dash().run(command, 10)
+    assert (answer.returncode, answer.stdout) == (peer.returncode, peer.stdout)
+
+
+@given(st.text(st.sampled_from("ab'\"\\$`(){};|<\n #!*?~=-"), max_size=25))
+@settings(max_examples=300, deadline=None)
+def test_any_text_leaves_the_shell_in_order(text: str) -> None:
+    shell = _dash()
+    shell.run(text, 10)
+    answer = shell.run("echo on", 10)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, b"on\n", b"")
+
+
+_opened: list[Shell] = []
+
+
+def _dash() -> Shell:
+    if not _opened or not _opened[-1].open:
+        _opened.append(Shell(["dash"], limit=10_000_000, timeout=10))
+    return _opened[-1]
