@@ -1,0 +1,1 @@
+"""The built-in checks: what an image must be on every platform, as ordinary pytest items."""

@@ -1,0 +1,99 @@
+"""Where the built-in checks hang in the tree of items: below the Dockerfile, or the ini file."""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatch
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pytest_multiarch.imagespec import ImageSpec
+from pytest_multiarch.options import Settings
+
+__tracebackhide__ = True
+
+
+#: Stands for a published image where no ini file does: pytest collects only what is a file.
+PUBLISHED = Path(__file__).with_name("image")
+
+
+class Checks(pytest.Module):
+    """The module of checks, collected under the file that makes the image: real test functions."""
+
+    #: The checks to collect.
+    wanted: tuple[str, ...] = ()
+
+    def _getobj(self) -> ModuleType:
+        from pytest_multiarch.checks import items
+
+        return items
+
+    def funcnamefilter(self, name: str) -> bool:
+        """Collect the wanted checks, whatever `python_functions` says of the user's own tests."""
+        return name in self.wanted
+
+    def classnamefilter(self, name: str) -> bool:
+        """Collect no class: the module imports some."""
+        return False
+
+
+def collect(path: Path, parent: pytest.Collector, settings: Settings) -> Checks | None:
+    """Return the checks that belong under the file at `path`, None where none do."""
+    spec = image_at(parent, settings)
+    if path != home(spec, parent.config):
+        return None
+    nodeid = PUBLISHED.name if path == PUBLISHED else None
+    checks: Checks = Checks.from_parent(parent, path=path, nodeid=nodeid)
+    checks.wanted = tuple(name for name in settings.checks if name != "index" or spec.reference)
+    return checks
+
+
+def image_at(node: pytest.Collector | pytest.Item, settings: Settings) -> ImageSpec:
+    """Return the image that the tests of a node are about: the nearest conftest's, or the options'."""
+    spec: ImageSpec | None = node.ihook.pytest_multiarch_image(config=node.config)
+    return spec or settings.image
+
+
+def home(spec: ImageSpec, config: pytest.Config) -> Path | None:
+    """Return the file under which the checks of an image are collected."""
+    if spec.reference:
+        return config.inipath or PUBLISHED
+    return spec.recipe.resolve() if spec.recipe else None
+
+
+def missing_argument(settings: Settings, config: pytest.Config) -> str | None:
+    """Return what to collect besides, where the user named nothing and `testpaths` would leave the checks out."""
+    if config.args_source is config.ArgsSource.ARGS:
+        return None
+    path = home(settings.image, config)
+    if path is None or not os.path.isfile(path):  # `Path.is_file` raises where it may not look
+        return None
+    here = config.invocation_params.dir
+    starts = {(here / argument.partition("::")[0]).resolve() for argument in config.args}
+    return None if starts & {path, *path.parents} else str(path)
+
+
+def ignored(path: Path, settings: Settings, config: pytest.Config) -> bool | None:
+    """Tell whether pytest shall pass by a path, None for as it likes.
+
+    It goes into no folder of `norecursedirs` (`build/`, `.docker/`), so neither to a Dockerfile there: to that it
+    must, and to nothing else there.
+    """
+    file = home(settings.image, config)
+    folder = _unvisited(file, config) if file else None
+    if file is None or folder is None:
+        return None
+    here = config.invocation_params.dir
+    named = [(here / argument.partition("::")[0]).resolve() for argument in config.args]
+    if any(folder in (start, *start.parents) for start in named) or folder not in (path, *path.parents):
+        return None
+    return path not in (file, *file.parents)
+
+
+def _unvisited(file: Path, config: pytest.Config) -> Path | None:
+    """Return the outermost folder that has the file, and that pytest doesn't go into."""
+    patterns = config.getini("norecursedirs")
+    below = (folder for folder in reversed(file.parents) if config.rootpath in folder.parents)
+    return next((folder for folder in below if any(fnmatch(folder.name, each) for each in patterns)), None)

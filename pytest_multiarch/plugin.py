@@ -1,0 +1,180 @@
+"""pytest's hooks: each hands over to the room that knows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_multiarch import hookspecs, interrupts, options, parametrization
+from pytest_multiarch.checks import collection
+from pytest_multiarch.errors import MultiarchError, SettingsError
+from pytest_multiarch.gate import Gate
+from pytest_multiarch.report import lines, once
+from pytest_multiarch.report.tame import tame
+from pytest_multiarch.suite import SUITE, Suite
+
+__tracebackhide__ = True
+
+#: The name under which the gate is registered.
+GATE = "multiarch-gate"
+
+pytest_plugins = ("pytest_multiarch.fixtures",)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare our hooks."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare our options."""
+    options.add_options(parser)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Let `-n N` alone mean `--dist=worksteal`: near to one container per platform, and no idle worker.
+
+    xdist turns it to `load`, first of all hooks: only a wrapper comes before that.
+    """
+    if config.getoption("numprocesses", None) and config.getoption("dist", None) == "no" and _active(config):
+        config.option.dist = "worksteal"
+    return (yield)
+
+
+def _active(config: pytest.Config) -> bool:
+    with contextlib.suppress(SettingsError):  # told when pytest configures
+        return options.settings(config).active
+    return False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the settings here, on the controller, where a mistake is a usage error."""
+    for marker in parametrization.MARKERS:
+        config.addinivalue_line("markers", marker)
+    try:
+        suite = config.stash[SUITE] = Suite(config)
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from None
+    if suite.checking and (path := collection.missing_argument(suite.settings, config)):
+        config.args.append(path)
+    if not suite.is_worker:
+        config.pluginmanager.register(once.Once())
+    if suite.settings.active and not suite.is_worker:
+        interrupts.heed(config)
+        config.pluginmanager.register(Gate(config, suite), GATE)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what was asked for."""
+    settings = config.stash[SUITE].settings
+    return [lines.header(settings)] if settings.active else []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a worker the platforms as plain strings."""
+    suite = node.config.stash[SUITE]
+    suite.run_id = node.workerinput["testrunuid"]
+    node.workerinput["multiarch_platforms"] = suite.for_worker()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Go to the file that makes the image, wherever it is."""
+    suite = config.stash[SUITE]
+    return collection.ignored(collection_path, suite.settings, config) if suite.checking else None
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect the built-in checks under the file that makes the image."""
+    suite = parent.config.stash[SUITE]
+    return collection.collect(file_path, parent, suite.settings) if suite.checking else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a platform once per platform."""
+    if parametrization.TARGET in metafunc.fixturenames:
+        suite = metafunc.config.stash[SUITE]
+        parametrization.parametrize(metafunc, suite.settings, suite.platforms)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, object, object]:
+    """Count what was collected before anybody deselects; put the items of one platform side by side."""
+    config.stash[SUITE].count_collected(items)
+    result = yield
+    items[:] = parametrization.by_platform(items)
+    return result
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Count what the user left out himself."""
+    if items:
+        items[0].config.stash[SUITE].count_deselected(items)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to build, now that it is known what is needed."""
+    option = session.config.option
+    if not (option.collectonly or option.setupplan):
+        session.config.stash[SUITE].start_builds(session.items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Wait for the image outside of the test, so that neither `--durations` nor a time limit counts it."""
+    item.config.stash[SUITE].await_image(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show an error of ours in set-up as its text alone."""
+    report = yield
+    item.config.stash[SUITE].mark(report, item)
+    error = call.excinfo.value if call.excinfo else None
+    ours = call.when != "call" or isinstance(item.parent, collection.Checks)
+    if isinstance(error, MultiarchError) and ours:
+        once.carry(report, error)
+    if parametrization.target_of(item):
+        tame(report)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send what a worker found to the controller."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["multiarch"] = session.config.stash[SUITE].told_by_worker()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take in what a worker found; one that crashed has nothing to say."""
+    output = getattr(node, "workeroutput", None) or {}
+    node.config.stash[SUITE].hear_worker(output.get("multiarch", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which engine, builder and emulators it was."""
+    gate: Gate | None = config.pluginmanager.getplugin(GATE)
+    found = lines.summary(config.stash[SUITE].facts) + (gate.warnings if gate else [])
+    if found:
+        terminalreporter.section("multiarch")
+        for line in found:
+            terminalreporter.write_line(line)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what this process started: not before, for xdist's session may finish before its workers (#1045)."""
+    if SUITE in config.stash:
+        config.stash[SUITE].close()

@@ -1,0 +1,161 @@
+"""What one pytest process knows of its run: the settings, the platforms asked for, the session at the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_multiarch import interrupts, options
+from pytest_multiarch.errors import MultiarchError
+from pytest_multiarch.outcomes import Tally
+from pytest_multiarch.parametrization import target_of
+
+if TYPE_CHECKING:
+    from pytest_multiarch.engine.session import Session
+
+__tracebackhide__ = True
+
+#: Where a process's suite is kept.
+SUITE = pytest.StashKey["Suite"]()
+
+Facts = dict[str, dict[str, str]]
+
+
+class Suite:
+    """One pytest process: plain, a controller, or a worker of xdist.
+
+    Raises:
+        SettingsError: an option or ini value means nothing.
+
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.settings = options.settings(config)
+        self._config = config
+        self._worker: Mapping[str, object] | None = getattr(config, "workerinput", None)
+        self.tally = Tally()
+        self._facts: Facts = {}
+        self.run_id = str(self._worker["testrunuid"]) if self._worker else uuid.uuid4().hex
+
+    @property
+    def is_worker(self) -> bool:
+        """Tell whether this is one of xdist's workers."""
+        return self._worker is not None
+
+    @cached_property
+    def checking(self) -> bool:
+        """Tell whether the built-in checks are wanted: something was asked for, or the Dockerfile was named."""
+        recipe = self.settings.image.recipe
+        if self.settings.active or recipe is None:
+            return self.settings.active
+        folder = self._config.invocation_params.dir
+        named = ((folder / argument.partition("::")[0]).resolve() for argument in self._config.args)
+        return recipe.resolve() in named
+
+    @cached_property
+    def session(self) -> Session:
+        """Return this process's session at the engine; until something asks for it there is none."""
+        from pytest_multiarch.engine.session import Session
+
+        interrupts.heed(self._config)
+        return Session(self.settings, self._config.rootpath, self.run_id)
+
+    @cached_property
+    def platforms(self) -> tuple[str, ...]:
+        """Return the canonical names of the platforms asked for; 'native' stays where no engine answers.
+
+        The tests that need it then fail with what the engine said, and the others run.
+        """
+        if self._worker and self._worker.get("multiarch_platforms"):
+            return tuple(str(self._worker["multiarch_platforms"]).split(","))
+        return self.resolved(self.settings.platforms or ("native",))
+
+    def resolved(self, asked: Iterable[str]) -> tuple[str, ...]:
+        """Return the names with 'native' replaced by the engine's platform."""
+        names = (name for word in asked for name in self._names(word))
+        return tuple(dict.fromkeys(names))
+
+    def _names(self, word: str) -> tuple[str, ...]:
+        if word == "all":  # without a list of ours: the published image's own
+            return self.session.offered(self.settings.image)
+        return (self._native(),) if word == "native" else (word,)
+
+    def _native(self) -> str:
+        with contextlib.suppress(MultiarchError):
+            return str(self.session.native)
+        return "native"
+
+    def for_worker(self) -> str:
+        """Return what a worker is told of the platforms: nothing where nothing was asked for."""
+        return ",".join(self.platforms) if self.settings.platforms else ""
+
+    def start_builds(self, items: Iterable[pytest.Item]) -> None:
+        """Begin to build what these items need."""
+        needed = [target for item in items if needs_image(item) and (target := target_of(item))]
+        if needed:
+            self.session.start_builds(needed)
+
+    def await_image(self, item: pytest.Item) -> None:
+        """Wait for the image that an item needs: outside of the item, so that no test's time counts it."""
+        target = target_of(item)
+        if target and needs_image(item):
+            with contextlib.suppress(MultiarchError):  # raised again by the fixture, where it is reported
+                self.session.renew_dead()
+                self.session.image(*target)
+
+    def count_collected(self, items: Iterable[pytest.Item]) -> None:
+        """Count the platforms of what was collected."""
+        self.tally.collected.update(target[1] for item in items if (target := target_of(item)))
+
+    def count_deselected(self, items: Iterable[pytest.Item]) -> None:
+        """Count the platforms of what the user left out."""
+        self.tally.deselected.update(target[1] for item in items if (target := target_of(item)))
+
+    def mark(self, report: pytest.TestReport, item: pytest.Item) -> None:
+        """Write an item's platform on its report, which travels from a worker to the controller."""
+        target = target_of(item)
+        if target:
+            vars(report)["multiarch_platform"] = target[1]
+
+    @property
+    def facts(self) -> Facts:
+        """Return what there is to report, of this process and of the workers that reported to it."""
+        own = self.session.facts() if "session" in self.__dict__ else {}
+        return merged(self._facts, own)
+
+    def add_facts(self, facts: Facts) -> None:
+        """Take in more to report."""
+        self._facts = merged(self._facts, facts)
+
+    def told_by_worker(self) -> dict[str, Any]:
+        """Return what the controller must hear of this worker, JSON-ready."""
+        return {"facts": self.facts, "tally": self.tally.as_lists()}
+
+    def hear_worker(self, told: Mapping[str, Any]) -> None:
+        """Take in what `told_by_worker` of a worker said; one that crashed said nothing."""
+        self.add_facts(told.get("facts", {}))
+        self.tally.merge(told.get("tally", {}))
+
+    def close(self) -> None:
+        """End what this process started; the run's last process forgets what was shared."""
+        if "session" in self.__dict__:
+            self.session.close()
+        if self._worker is None and ("session" in self.__dict__ or self._facts):
+            from pytest_multiarch.sharing import forget
+
+            forget(self.run_id)
+
+
+def needs_image(item: pytest.Item) -> bool:
+    """Tell whether an item uses the image under test."""
+    return "multiarch_image" in getattr(item, "fixturenames", ())
+
+
+def merged(first: Facts, second: Facts) -> Facts:
+    """Return the facts of both."""
+    return {part: {**first.get(part, {}), **second.get(part, {})} for part in (*first, *second)}
