@@ -1,0 +1,313 @@
+"""Builds, on both image stores and by both kinds of builder: what comes out, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from engines import TestEngine, contexts
+from layouts import index_of
+from sources import Opener
+
+from pytest_multiarch import BuilderError, BuildError, DeadlinePassed, ImageSpec, MultiarchError
+from pytest_multiarch.engine.session import Session
+
+MACHINE = "FROM alpine:3.22\nRUN uname -m >/machine\n"
+
+
+#: A store and a kind of builder. What is BuildKit's own behaviour is shown on two of the four.
+ALL = [(store, driver) for store in ("containerd", "classic") for driver in ("docker", "docker-container")]
+TWO = [("containerd", "docker"), ("classic", "docker-container")]
+
+on_all = pytest.mark.parametrize(("engine", "driver"), ALL, indirect=True)
+on_two = pytest.mark.parametrize(("engine", "driver"), TWO, indirect=True)
+
+
+@pytest.fixture
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def base(at: TestEngine, driver: str) -> dict[str, str]:
+    """Return the base images, as this builder can read them."""
+    return at.base_images if driver == "docker" else contexts()
+
+
+@pytest.fixture
+def open_session(
+    at: TestEngine,
+    driver: str,
+    buildkit_image: str,
+    opened: Opener,
+    booted: Callable[[TestEngine], None],
+) -> Opener:
+    """Return what opens a session with this builder."""
+    if driver == "docker-container":
+        booted(at)
+    return partial(opened, driver=driver, buildkit_image=buildkit_image)
+
+
+@pytest.fixture
+def session(open_session: Opener) -> Session:
+    return open_session()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "source"
+    made.mkdir()
+    made.joinpath("Dockerfile").write_text(MACHINE)
+    return made
+
+
+@on_all
+def test_each_platform_gets_an_image_of_its_own(
+    session: Session, folder: Path, base: dict[str, str], at: TestEngine
+) -> None:
+    spec = ImageSpec(folder, build_contexts=base)
+    names = ("native", "linux/arm/v7")
+    session.start_builds([(spec, name) for name in names])
+    images = {name: session.image(spec, name) for name in names}
+    assert len({image.id for image in images.values()}) == 2
+    for name, image in images.items():
+        container = session.container(spec, name)
+        machine = container.run("cat /machine; uname -m").stdout.split()
+        assert machine[1] in container.platform.machines
+        inspected = json.loads(at.docker("image", "inspect", image.id))[0]
+        assert container.platform.matches("linux", inspected["Architecture"], inspected.get("Variant", ""))
+        assert image.tag in inspected["RepoTags"]
+
+
+@on_all
+def test_the_same_source_is_the_same_image_and_a_change_replaces_it(
+    session: Session, open_session: Opener, folder: Path, base: dict[str, str], at: TestEngine
+) -> None:
+    spec = ImageSpec(folder, build_contexts=base)
+    first = session.image(spec, "native")
+    assert first.how == "built"
+    again = open_session()
+    assert (again.image(spec, "native").how, again.image(spec, "native").id) == ("unchanged", first.id)
+    folder.joinpath("Dockerfile").write_text(f"{MACHINE}RUN echo more >/more\n")
+    second = open_session().image(spec, "native")
+    assert (second.how, second.tag != first.tag) == ("built", True)
+    assert at.images(session._project) == {second.tag}
+
+
+@on_two
+def test_the_images_of_other_platforms_and_projects_are_kept(
+    session: Session, folder: Path, base: dict[str, str], at: TestEngine, tmp_path: Path
+) -> None:
+    other = shutil.copytree(folder, tmp_path / "other")
+    kept = {
+        session.image(ImageSpec(folder, build_contexts=base), "native").tag,
+        session.image(ImageSpec(folder, build_contexts=base), "linux/arm64").tag,
+        session.image(ImageSpec(other, build_contexts=base), "native").tag,
+    }
+    assert at.images(session._project) == kept
+
+
+@on_two
+def test_what_buildx_takes_is_passed_on(
+    session: Session, folder: Path, base: dict[str, str], tmp_path: Path
+) -> None:
+    folder.joinpath("Dockerfile.other").write_text("""
+FROM alpine:3.22 AS chosen
+ARG WORD
+RUN --mount=type=secret,id=password cat /run/secrets/password >/secret; echo "$WORD" >/word
+COPY --from=extra file /extra
+FROM chosen
+RUN exit 1
+""")
+    extra = tmp_path / "extra"
+    extra.mkdir()
+    extra.joinpath("file").write_text("from elsewhere\n")
+    tmp_path.joinpath("password").write_text("sesame\n")
+    spec = ImageSpec(
+        folder,
+        dockerfile=folder / "Dockerfile.other",
+        target="chosen",
+        build_args={"WORD": "a b"},
+        build_contexts={**base, "extra": str(extra)},
+        secrets=[f"id=password,src={tmp_path}/password"],
+    )
+    said = session.container(spec, "native").run("cat /secret /word /extra").stdout
+    assert said == "sesame\na b\nfrom elsewhere\n"
+
+
+@on_two
+def test_a_cache_is_written_and_read(
+    session: Session, folder: Path, base: dict[str, str], at: TestEngine, driver: str, tmp_path: Path
+) -> None:
+    folder.joinpath("Dockerfile").write_text("FROM alpine:3.22\nRUN cat /proc/sys/kernel/random/uuid >/once\n")
+    spec = ImageSpec(folder, build_contexts=base, cache_to=[f"type=local,dest={tmp_path}/cache,mode=max"])
+    once = session.container(spec, "native").run("cat /once").stdout
+    assert (tmp_path / "cache/index.json").exists()
+    # Another context's name is another build; what was exported is found nevertheless.
+    reader = replace(spec, cache_to=(), cache_from=[f"type=local,src={tmp_path}/cache"], build_args={"A": "1"})
+    assert session.container(reader, "native").run("cat /once").stdout == once
+
+
+# --- refused
+
+
+def layout_of_alpine() -> str:
+    address = contexts().get("alpine:3.22", "")
+    if not address.startswith("oci-layout://"):
+        pytest.skip("base images come from a registry here: there is no OCI layout to take a platform out of")
+    return address
+
+
+@on_two
+def test_a_run_that_fails_shows_its_own_words(session: Session, folder: Path, base: dict[str, str]) -> None:
+    folder.joinpath("Dockerfile").write_text("FROM alpine:3.22\nRUN echo out of paper >&2; exit 3\n")
+    with pytest.raises(BuildError, match=r"(?s)failed: a RUN step failed.*out of paper.*exit code: 3"):
+        session.image(ImageSpec(folder, build_contexts=base), "native")
+
+
+@on_two
+def test_a_platform_that_fails_harms_no_other(session: Session, folder: Path, base: dict[str, str]) -> None:
+    folder.joinpath("Dockerfile").write_text('FROM alpine:3.22\nRUN test "$(uname -m)" != s390x\n')
+    spec = ImageSpec(folder, build_contexts=base)
+    session.start_builds([(spec, "linux/s390x"), (spec, "native")])
+    assert session.image(spec, "native").how == "built"
+    for _ in range(2):
+        with pytest.raises(BuildError, match="the build for linux/s390x failed"):
+            session.image(spec, "linux/s390x")
+
+
+@on_two
+def test_a_syntax_error_names_the_line(session: Session, folder: Path) -> None:
+    folder.joinpath("Dockerfile").write_text("FROM scratch\nCOPPY a b\n")
+    with pytest.raises(BuildError, match=r"(?s)the Dockerfile has a syntax error.*COPPY"):
+        session.image(ImageSpec(folder), "native")
+
+
+@on_two
+def test_a_base_image_that_nobody_has_says_so(session: Session, folder: Path) -> None:
+    folder.joinpath("Dockerfile").write_text("FROM nowhere.invalid/none:1\n")
+    with pytest.raises(BuildError, match=r"(?s)could not be reached.*nowhere\.invalid"):
+        session.image(ImageSpec(folder), "native")
+
+
+@pytest.mark.parametrize(
+    ("text", "has", "lacks"),
+    [
+        ("FROM base\n", "linux/arm/v7", "linux/arm64"),
+        ("FROM base\nRUN echo hello\n", "linux/386", "linux/amd64"),
+    ],
+)
+@on_two
+def test_a_base_image_that_lacks_the_platform_is_not_replaced_by_its_sibling(
+    session: Session, folder: Path, at: TestEngine, driver: str, has: str, lacks: str, text: str, tmp_path: Path
+) -> None:
+    """BuildKit takes arm/v7 for arm64 and 386 for amd64 without a word, and labels the result as asked."""
+    base = layout_of_alpine()
+    address = index_of(base, [has], tmp_path / "layout")
+    folder.joinpath("Dockerfile").write_text(text)
+    spec = ImageSpec(folder, build_contexts={"base": address})
+    pattern = rf"{lacks}.*(another architecture|another machine's programs)"
+    with pytest.raises(MultiarchError, match=pattern) as caught:
+        session.container(spec, lacks)
+    assert "sibling without a word" in str(caught.value)
+
+
+@on_two
+def test_a_base_image_that_lacks_another_platform_says_so(
+    session: Session, folder: Path, at: TestEngine, driver: str, tmp_path: Path
+) -> None:
+    base = layout_of_alpine()
+    folder.joinpath("Dockerfile").write_text("FROM base\n")
+    spec = ImageSpec(folder, build_contexts={"base": index_of(base, ["linux/amd64"], tmp_path / "layout")})
+    with pytest.raises(BuildError, match=r"linux/s390x failed: a base image lacks the platform\. Choose a base"):
+        session.image(spec, "linux/s390x")
+
+
+@on_two
+def test_a_build_that_takes_too_long_names_the_option(
+    open_session: Opener, folder: Path, base: dict[str, str]
+) -> None:
+    session = open_session(build_timeout=3.0)
+    folder.joinpath("Dockerfile").write_text(f"FROM alpine:3.22\nRUN sleep 60 # {folder}\n")
+    with pytest.raises(DeadlinePassed, match=r"did not end in time\. Give it more with --multiarch-build-timeout"):
+        session.image(ImageSpec(folder, build_contexts=base), "native")
+
+
+# --- refused before BuildKit is asked: one builder is as good as another
+
+
+def test_a_missing_context_a_missing_dockerfile_and_a_file_for_a_folder(
+    opened: Opener, containerd: TestEngine, tmp_path: Path
+) -> None:
+    session = opened(driver="docker")
+    with pytest.raises(BuildError, match=r"the build context \S+/none is missing\. Name the folder"):
+        session.image(ImageSpec(tmp_path / "none"), "native")
+    with pytest.raises(BuildError, match=r"there is no \S+/Dockerfile\. Name the Dockerfile with --multiarch"):
+        session.image(ImageSpec(tmp_path), "native")
+    tmp_path.joinpath("file").touch()
+    with pytest.raises(BuildError, match=r"the build context \S+/file is not a folder"):
+        session.image(ImageSpec(tmp_path / "file"), "native")
+
+
+def test_an_unknown_builder_is_an_error_that_lists_those_there_are(
+    opened: Opener, containerd: TestEngine, folder: Path
+) -> None:
+    session = opened(builder="no-such-builder")
+    with pytest.raises(BuilderError, match=r"there is no builder 'no-such-builder'\. Create it .*: .*default"):
+        session.image(ImageSpec(folder), "native")
+
+
+def test_buildkits_image_that_cannot_be_pulled_is_an_error_that_names_the_option(
+    opened: Opener, containerd: TestEngine, folder: Path
+) -> None:
+    before = containerd.left
+    session = opened(driver="docker-container", buildkit_image="nowhere.invalid/buildkit:1")
+    with pytest.raises(BuilderError, match=r"can't be pulled\. Name one .* --multiarch-buildkit-image"):
+        session.image(ImageSpec(folder), "native")
+    assert containerd.left == before
+
+
+def test_left_to_itself_it_then_uses_the_engines_own_and_says_so(
+    opened: Opener, containerd: TestEngine, folder: Path
+) -> None:
+    session = opened(driver="auto", buildkit_image="nowhere.invalid/buildkit:1")
+    spec = ImageSpec(folder, build_contexts=containerd.base_images)
+    assert session.image(spec, "native").how == "built"
+    assert "the engine's own" in session.facts()["builder"][""]
+    assert "nowhere.invalid/buildkit:1 can't be pulled" in session.facts()["builder"][""]
+
+
+def test_a_builder_that_exists_is_used_and_left_as_it_was(
+    opened: Opener, containerd: TestEngine, folder: Path, buildkit_image: str, tmp_path: Path
+) -> None:
+    name = f"of-a-user-{containerd.state.id}"
+    containerd.docker(
+        "buildx",
+        "create",
+        "--name",
+        name,
+        "--driver",
+        "docker-container",
+        "--driver-opt",
+        f"image={buildkit_image}",
+    )
+    try:
+        containerd.docker("buildx", "inspect", "--bootstrap", name)
+        before = containerd.docker("buildx", "inspect", name).split("GC Policy")[0]
+        session = opened(builder=name)
+        assert session.image(ImageSpec(folder, build_contexts=contexts()), "native").how == "built"
+        assert session.facts()["builder"][""] == f"builder {name} (docker-container driver), as asked for"
+        session.close()
+        after = containerd.docker("buildx", "inspect", name).split("GC Policy")[0]
+        assert stable(after) == stable(before)
+    finally:
+        containerd.docker("buildx", "rm", "--force", name, check=False)
+
+
+def stable(inspected: str) -> list[str]:
+    return [line for line in inspected.splitlines() if not line.startswith("Last Activity")]
