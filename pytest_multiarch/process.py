@@ -88,8 +88,10 @@ def run(
     try:
         if input is not None:
             threading.Thread(target=_feed, args=(process, input), daemon=True).start()
+        for stream in streams:  # `wait` alone polls, and hears of the end up to 50 ms late
+            stream.join(began + timeout - time.monotonic())
         try:
-            process.wait(timeout)
+            process.wait(max(began + timeout - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
             end(process)
             raise DeadlinePassed(
@@ -97,7 +99,7 @@ def run(
                 evidence=_tail(streams[1].data or streams[0].data),
             ) from None
         for stream in streams:
-            stream.finish(process, timeout - (time.monotonic() - began))
+            stream.finish(process)
     finally:
         end(process)
     if any(stream.overflown for stream in streams):
@@ -219,13 +221,17 @@ class _Stream:
             self._on_line(line)
         return line
 
-    def finish(self, process: subprocess.Popen[bytes], patience: float) -> None:
-        """Wait for the end of the stream: a grandchild that keeps it open is given the rest of the time."""
-        self._thread.join(max(patience, 1.0))
+    def join(self, patience: float) -> None:
+        """Wait for the end of the stream, at most `patience` seconds."""
+        self._thread.join(max(patience, 0))
+
+    def finish(self, process: subprocess.Popen[bytes]) -> None:
+        """End a grandchild that keeps the stream open: it had all the time there was."""
+        self.join(1.0)
         if self._thread.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            self._thread.join(1.0)
+            self.join(1.0)
 
 
 def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:

@@ -20,9 +20,11 @@ from pytest_multiarch.errors import MultiarchError, StateError, from_dict
 
 __tracebackhide__ = True
 
-
 #: The version of this folder's layout, written before its id.
 VERSION = 1
+
+#: Seconds between two looks at a lock that somebody else holds.
+POLL = 0.01
 
 
 class State:
@@ -255,7 +257,7 @@ def _held(path: Path, timeout: float) -> Iterator[None]:
     try:
         with _usable(path.parent):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock.acquire(timeout=timeout)
+            lock.acquire(timeout=timeout, poll_interval=POLL)
     except Timeout:
         raise StateError(
             f"the lock {path} was not free within {timeout:g} seconds", why="another session holds it"

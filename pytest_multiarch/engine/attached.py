@@ -81,8 +81,11 @@ class Attached:
 
     def ended(self, timeout: float) -> bool:
         """Wait for the client's end, at most `timeout` seconds, and tell whether it came."""
+        deadline = time.monotonic() + timeout
+        for reader in self._readers:  # `wait` alone polls, and hears of the end up to 50 ms late
+            reader.join(max(deadline - time.monotonic(), 0))
         try:
-            self._process.wait(timeout)
+            self._process.wait(max(deadline - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
             return False
         self._finish()
