@@ -74,6 +74,11 @@ SIMPLE = st.one_of(
         [
             "true",
             "false",
+            "cat -- /etc/passwd",
+            "cat /no/such '/nor such'",
+            "test -e '/etc/passwd'",
+            "test 1 -eq x",
+            "stat -c %a /etc/passwd",
             "printf 'a\\0b\\377\\n\\n'",
             "cd /etc && pwd",
             "set -e; false; echo never",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_multiarch.engine.shell import Shell, _Marked
+from pytest_multiarch.engine.shell import Shell, _Marked, framed
 from pytest_multiarch.errors import ContainerError, DeadlinePassed, OutputTooLarge
 
 SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"], ["mksh"]]
@@ -48,6 +48,13 @@ def shell(argv: list[str]) -> Iterator[Shell]:
         ("sleep 60 & echo started", 0, b"started\n"),
         ("a=1; b='it'\"'\"'s'; echo \"$a $b\"", 0, b"1 it's\n"),
         ("", 0, b""),
+        ("false", 1, b""),
+        ("test -e '/no such file'", 1, b""),
+        ("test 1 -eq", 2, b""),
+        ("test -d /etc -a -d /tmp ", 0, b""),
+        ("head -c 5 -- /proc/1/comm/no", 1, b""),
+        ("cat '/dev/null'  -", 0, b""),
+        ("test 1 -lt 2", 0, b""),
     ],
 )
 def test_leaves_what_a_shell_of_its_own_leaves(shell: Shell, command: str, code: int, out: bytes) -> None:
@@ -71,6 +78,23 @@ def test_a_command_does_not_leak_into_the_next(shell: Shell) -> None:
     answer = shell.run('echo "$x$Y"; echo /etc/passw[d]; f', 10)
     assert answer.stdout.splitlines()[:2] == [b"", b"/etc/passwd"]
     assert answer.returncode == 127
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["true", "test -e /etc/passwd", "cat -- '/a b/$x'", "stat -c %a /tmp", "grep -q '^root:' /etc/passwd"],
+)
+def test_a_plain_command_needs_no_subshell(command: str) -> None:
+    assert framed(command, "MARK").startswith(f"{command} </dev/null; echo MARK")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "cd /", "exit", "exec true", "x=1 true", "true; cd /", "true\ncd /", "true & true", "test $x", "cat *",
+     "cat <<X\nX", "cat `id`", "cat ~", "cat 'a", "cat 'a'$x", "true#", "testing", "cat >/x", "true ()", "kill $"],
+)  # fmt: skip
+def test_any_other_command_gets_one(command: str) -> None:
+    assert framed(command, "MARK").startswith("(eval '")
 
 
 def test_the_shell_itself_killed_gives_the_code_and_an_end(shell: Shell) -> None:
