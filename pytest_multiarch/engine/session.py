@@ -60,6 +60,7 @@ class Session:
         self._builder_seen: Builder | None = None
         self._containers: dict[tuple[str, str], Container] = {}
         self._guard = threading.RLock()
+        self._sweeping = threading.Lock()
         self._builds: list[threading.Thread] = []
         self._heir: process.Heir | None = None
         self._closed = self._swept = False
@@ -144,6 +145,7 @@ class Session:
         tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
         if any(not spec.reference for spec, _ in wanted):
             tasks.put(self._boot)  # while the emulators are probed
+        tasks.put(partial(_quietly, self._sweep))
         for target in sorted(wanted, key=lambda target: not self._is_native(target[1])):
             tasks.put(partial(self._build_unless_busy, *target))
         for _ in range(min(self.settings.jobs + 1, tasks.qsize())):
@@ -300,8 +302,7 @@ class Session:
         return False
 
     def _boot(self) -> None:
-        with contextlib.suppress(MultiarchError):  # remembered, and raised to each build that needs it
-            self.builder()
+        _quietly(self.builder)  # the error is remembered, and raised to each build that needs it
 
     def _build_unless_busy(self, spec: ImageSpec, name: str) -> None:
         with contextlib.suppress(MultiarchError):  # remembered, and raised to each test that needs the image
@@ -316,9 +317,10 @@ class Session:
 
     def _sweep(self) -> None:
         """Remove what dead sessions left: once, before our first container."""
-        if not self._swept and self._run.sessions.knows(self.id):
-            self._swept = True
-            Leftovers(self.engine, self._state).sweep()
+        with self._sweeping:
+            if not self._swept and self._run.sessions.knows(self.id):
+                Leftovers(self.engine, self._state).sweep()
+                self._swept = True
 
 
 class _Closing(Exception):
@@ -326,7 +328,7 @@ class _Closing(Exception):
 
 
 def _quietly(step: Callable[[], object]) -> None:
-    """Take a step of the end; where it fails, the next session's sweep takes it again."""
+    """Take a step that is taken again where it fails: by whoever needs it, or by the next session's sweep."""
     with contextlib.suppress(MultiarchError):
         step()
 
