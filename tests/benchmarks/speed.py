@@ -175,7 +175,7 @@ def suite(folder: Path) -> list[Row]:
     (stock / "pytest.ini").write_text("[pytest]\n")
     ours = [*PYTEST, "--platforms=linux/arm64", "test_it.py"]
     took(ours, mine)
-    image = _docker("image", "ls", "--filter", "reference=multiarch.local/suite-*", "--quiet").split()[0]
+    image = _docker("image", "ls", "--filter", "reference=multiarch.local/*/suite-*", "--quiet").split()[0]
     name = f"bench-{os.getpid()}"
     run = ("run", "-d", "--rm", "--init", "--platform=linux/arm64", "--name", name, "--entrypoint", "sleep")
     _docker(*run, image, "3600")
@@ -386,13 +386,15 @@ def main(names: Sequence[str]) -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="multiarch-bench-") as folder:
         os.environ["XDG_STATE_HOME"] = f"{folder}/state"  # whose containers are ours is then told by a label
-        for group in GROUPS:
-            if not names or group.__name__ in names:
-                print(
-                    f"==> {group.__name__}: {(group.__doc__ or '').splitlines()[0]}", file=sys.stderr, flush=True
-                )
-                rows += group(Path(folder))
-    print(table(rows))
+        try:
+            for group in GROUPS:
+                if not names or group.__name__ in names:
+                    what = (group.__doc__ or "").splitlines()[0]
+                    print(f"==> {group.__name__}: {what}", file=sys.stderr, flush=True)
+                    rows += group(Path(folder))
+        finally:
+            took([str(Path(sys.executable).with_name("pytest-multiarch")), "prune"], Path(folder))
+            print(table(rows))
 
 
 if __name__ == "__main__":
