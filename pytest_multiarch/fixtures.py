@@ -68,9 +68,15 @@ def platform(multiarch_emulator: Emulator) -> Platform:
 
 
 @pytest.fixture(scope="session")
-def container(_multiarch_session: Session, _multiarch_target: Target, multiarch_image: Image) -> Container:
+def container(
+    request: pytest.FixtureRequest,
+    _multiarch_session: Session,
+    _multiarch_target: Target,
+    multiarch_image: Image,
+) -> Iterator[Container]:
     """Return a running container of the image under test, shared by all tests of one platform."""
-    return _multiarch_session.container(*_multiarch_target)
+    yield _multiarch_session.container(*_multiarch_target)
+    request.config.stash[SUITE].release(_multiarch_target)
 
 
 @pytest.fixture

@@ -130,8 +130,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Wait for the image outside of the test, so that neither `--durations` nor a time limit counts it."""
-    item.config.stash[SUITE].await_image(item)
-    return (yield)
+    suite = item.config.stash[SUITE]
+    suite.await_image(item)
+    try:
+        return (yield)
+    finally:
+        suite.count_run(item)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -86,6 +86,10 @@ class State:
         """Return the run `uid`, which all its workers share."""
         return Run(self.folder / "runs" / uid)
 
+    def project(self, name: str) -> Project:
+        """Return what is known of the project `name` from earlier sessions."""
+        return Project(self.folder / "projects" / name)
+
     def enter(self, uid: str, session: str) -> Run:
         """Count `session` into the run `uid`, and forget the runs of which no process lives any more."""
         with self.mutex("runs", timeout=60):  # or a run could be forgotten while its first session joins
@@ -118,6 +122,58 @@ class State:
         """Delete the folder: whoever comes next is somebody new to the engine."""
         with self.mutex("runs", timeout=60):
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Project:
+    """What one session tells the next of a project: its folder, how long its builds took, what was looked at."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def lives(self) -> bool:
+        """Tell whether the project's folder is still there."""
+        root = self._read("root")
+        return isinstance(root, str) and Path(root).is_dir()
+
+    def enter(self, root: Path) -> None:
+        """Note the folder that the project is in."""
+        self._write("root", str(root))
+
+    def took(self, platform: str) -> float:
+        """Return the seconds that the last build for a platform took, 0 if none is known."""
+        seconds = self._read(_name("seconds", platform))
+        return float(seconds) if isinstance(seconds, (int, float)) else 0.0
+
+    def built(self, platform: str, seconds: float) -> None:
+        """Note the seconds that a build for a platform took."""
+        self._write(_name("seconds", platform), seconds)
+
+    def shell_of(self, platform: str) -> str:
+        """Return the id of the image for a platform whose shell was seen to be of that platform, "" for none."""
+        return str(self._read(_name("shell", platform)) or "")
+
+    def knows_shell(self, platform: str, image: str) -> None:
+        """Note that the shell of this image was seen to be of its platform: an id never means another image."""
+        self._write(_name("shell", platform), image)
+
+    def forget(self) -> None:
+        """Forget the project."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _read(self, name: str) -> object:
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((self._folder / name).read_text())
+        return None
+
+    def _write(self, name: str, value: object) -> None:
+        with _usable(self._folder):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(self._folder / name, json.dumps(value))
+
+
+def _name(what: str, platform: str) -> str:
+    return f"{what}-{platform.replace('/', '-')}"
 
 
 class Users:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from pytest_multiarch.outcomes import Tally
 from pytest_multiarch.parametrization import target_of
 
 if TYPE_CHECKING:
-    from pytest_multiarch.engine.session import Session
+    from pytest_multiarch.engine.session import Session, Target
 
 __tracebackhide__ = True
 
@@ -40,6 +41,7 @@ class Suite:
         self._worker: Mapping[str, object] | None = getattr(config, "workerinput", None)
         self.tally = Tally()
         self._facts: Facts = {}
+        self._waiting: Counter[Target] = Counter()
         self.run_id = str(self._worker["testrunuid"]) if self._worker else uuid.uuid4().hex
 
     @property
@@ -95,10 +97,23 @@ class Suite:
         return ",".join(self.platforms) if self.settings.platforms else ""
 
     def start_builds(self, items: Iterable[pytest.Item]) -> None:
-        """Begin to build what these items need."""
-        needed = [target for item in items if needs_image(item) and (target := target_of(item))]
+        """Begin to build what these items need; a worker's share of them is known only as it comes."""
+        needed = [(item, target) for item in items if needs_image(item) and (target := target_of(item))]
         if needed:
-            self.session.start_builds(needed)
+            self._waiting.update(target for _, target in needed)
+            shells = {target for item, target in needed if not self._worker and uses(item, "container")}
+            self.session.start_builds([target for _, target in needed], shells)
+
+    def count_run(self, item: pytest.Item) -> None:
+        """Count an item that has run."""
+        target = target_of(item)
+        if target and needs_image(item):
+            self._waiting[target] -= 1
+
+    def release(self, target: Target) -> None:
+        """Let go of a container if all items that could need it have run; a worker hardly ever knows."""
+        if self._waiting[target] <= 0:
+            self.session.release(*target)
 
     def await_image(self, item: pytest.Item) -> None:
         """Wait for the image that an item needs: outside of the item, so that no test's time counts it."""
@@ -153,7 +168,12 @@ class Suite:
 
 def needs_image(item: pytest.Item) -> bool:
     """Tell whether an item uses the image under test."""
-    return "multiarch_image" in getattr(item, "fixturenames", ())
+    return uses(item, "multiarch_image")
+
+
+def uses(item: pytest.Item, fixture: str) -> bool:
+    """Tell whether an item uses a fixture, directly or through another one."""
+    return fixture in getattr(item, "fixturenames", ())
 
 
 def merged(first: Facts, second: Facts) -> Facts:

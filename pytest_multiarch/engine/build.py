@@ -48,6 +48,11 @@ class Image:
     seconds: float
     says: str = ""
 
+    @property
+    def project(self) -> str:
+        """Return the project whose image it is, as its tag names it."""
+        return self.tag.rpartition(":")[0].rpartition("/")[2]
+
 
 def build(
     engine: Engine, builder: Builder, spec: ImageSpec, platform: Platform, *, project: str, timeout: float

@@ -273,10 +273,11 @@ class Container:
         self._began = time.monotonic()
         self._shells: list[Shell] = []
         self._mine = threading.local()
+        self._first: Shell | None = None
         self._id = self._gave_up = ""
         self._client: Attached | None = self._launched()
         if self._client is not None and not self._launch.service:
-            self._mine.shell = self._new_shell()
+            self._first = self._new_shell()
 
     def _launched(self) -> Attached | None:
         """Return the client of the started container; None where the image has no shell to live in."""
@@ -340,9 +341,13 @@ class Container:
     def _run_in_shell(self, words: str | tuple[str, ...], timeout: float) -> tuple[int, bytes, bytes]:
         if not self.alive:
             raise self._gone()
-        shell = getattr(self._mine, "shell", None)
+        shell: Shell | None = getattr(self._mine, "shell", None)
+        if shell is None:  # whoever started the container may be another thread than the one that uses it first
+            with self._guard:
+                shell, self._first = self._first, None
         if shell is None or not shell.open:
-            shell = self._mine.shell = self._new_shell()
+            shell = self._new_shell()
+        self._mine.shell = shell
         line = words if isinstance(words, str) else f"exec {shlex.join(words)}"
         answer = shell.run(line, timeout)
         if answer.ended:

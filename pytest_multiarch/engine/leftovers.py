@@ -16,7 +16,7 @@ from pytest_multiarch import process
 from pytest_multiarch.engine.builder import is_idle, remove_if_idle
 from pytest_multiarch.engine.client import CLIENT, OWNER, SESSION, Engine
 from pytest_multiarch.errors import MultiarchError
-from pytest_multiarch.sharing import State
+from pytest_multiarch.sharing import Project, State
 
 __tracebackhide__ = True
 
@@ -53,7 +53,10 @@ class Leftovers:
             self.remove(left)
 
     def dead(self) -> Iterator[Leftover]:
-        """Yield what dead sessions left: their containers, the builder when it has no user, passing images."""
+        """Yield what dead sessions left: their containers, the builder when it has no user, passing images.
+
+        And the images of projects whose folder is gone: each checkout of a CI server may be in a new one.
+        """
         listed = self._engine.call(
             "ps", "--all", "--filter", f"label={OWNER}={self._state.id}",
             "--format", f'{{{{.Names}}}} {{{{.Label "{SESSION}"}}}}',
@@ -64,10 +67,7 @@ class Leftovers:
                 yield Leftover("container", name)
             elif not session and is_idle(self._state, name):
                 yield Leftover("builder", name)
-        for tag in self._tags():
-            passing = self._engine.session_of(tag)
-            if passing and not self._state.lives(passing):
-                yield Leftover("image", tag)
+        yield from (Leftover("image", tag) for tag in self._tags() if not self._lives(tag))
 
     def kept(self) -> Iterator[Leftover]:
         """Yield what is kept on purpose: the builder's cache, and the last image of each project and platform."""
@@ -75,7 +75,9 @@ class Leftovers:
             "volume", "ls", "--filter", f"label={OWNER}={self._state.id}", "--format", "{{.Name}}"
         ).text
         yield from (Leftover("cache", name) for name in listed.split())
-        yield from (Leftover("image", tag) for tag in self._tags() if not self._engine.session_of(tag))
+        for tag in self._tags():
+            if self._lives(tag) and not self._engine.session_of(tag):
+                yield Leftover("image", tag)
 
     def remove(self, left: Leftover) -> str:
         """Remove one thing; return what the engine said where it refused, "" where it is gone."""
@@ -87,6 +89,8 @@ class Leftovers:
             "image": ("image", "rm"),
         }[left.kind]
         finished = self._engine.call(*words, left.name, check=False)
+        if left.kind == "image":
+            self._project(left.name).forget()
         return "" if finished.ok or re.search("no such", finished.complaint, re.I) else finished.complaint
 
     def end_clients(self) -> int:
@@ -110,6 +114,14 @@ class Leftovers:
         mark = f"{CLIENT}={self._state.id}/".encode()
         said = next((word for word in environment.split(b"\0") if word.startswith(mark)), b"")
         return bool(said) and not self._state.lives(said[len(mark) :].decode(errors="replace"))
+
+    def _lives(self, tag: str) -> bool:
+        """Tell whether the session or the project that an image is there for still is."""
+        passing = self._engine.session_of(tag)
+        return self._state.lives(passing) if passing else self._project(tag).lives
+
+    def _project(self, tag: str) -> Project:
+        return self._state.project(tag.removeprefix(f"{self._engine.repository}/").rpartition(":")[0])
 
     def _tags(self) -> list[str]:
         pattern = f"{self._engine.repository}/*"

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from pytest_multiarch.engine.containers import Container, Launch
 from pytest_multiarch.engine.emulators import Emulator, Emulators
 from pytest_multiarch.engine.leftovers import Leftovers, heir
 from pytest_multiarch.engine.services import ContainerFactory
+from pytest_multiarch.engine.shared import SharedContainers
 from pytest_multiarch.engine.siblings import check_shell
 from pytest_multiarch.errors import BuildError, MultiarchError
 from pytest_multiarch.imagespec import ImageSpec
@@ -58,8 +59,7 @@ class Session:
         self._emulators_seen: dict[str, Emulator] = {}
         self._images_seen: dict[str, Image] = {}
         self._builder_seen: Builder | None = None
-        self._containers: dict[tuple[str, str], Container] = {}
-        self._guard = threading.RLock()
+        self._shared = SharedContainers(self._started_shell)
         self._sweeping = threading.Lock()
         self._builds: list[threading.Thread] = []
         self._heir: process.Heir | None = None
@@ -136,8 +136,8 @@ class Session:
         """
         return published.platforms(self.engine, self.published(spec))
 
-    def start_builds(self, targets: Iterable[Target]) -> None:
-        """Begin to build, in the background; the engine's own platform first, it is quick."""
+    def start_builds(self, targets: Iterable[Target], shells: Collection[Target] = ()) -> None:
+        """Begin to build in the background, and to start the containers that tests of `shells` share."""
         wanted = list(dict.fromkeys(targets))
         if not wanted:
             return
@@ -146,11 +146,22 @@ class Session:
         if any(not spec.reference for spec, _ in wanted):
             tasks.put(self._boot)  # while the emulators are probed
         tasks.put(partial(_quietly, self._sweep))
-        for target in sorted(wanted, key=lambda target: not self._is_native(target[1])):
-            tasks.put(partial(self._build_unless_busy, *target))
+        for target in self.in_turn(wanted):
+            tasks.put(partial(self._build_unless_busy, *target, shell=target in shells))
         for _ in range(min(self.settings.jobs + 1, tasks.qsize())):
             self._builds.append(threading.Thread(target=self._work, args=(tasks,), daemon=True))
             self._builds[-1].start()
+
+    def in_turn(self, targets: Iterable[Target]) -> list[Target]:
+        """Return targets in the order of their builds: the engine's own platform first, then what took longest."""
+
+        def turn(target: Target) -> tuple[bool, float]:
+            with contextlib.suppress(MultiarchError):  # raised again to whoever needs it
+                platform, project = self.platform(target[1]), self._state.project(self._project_of(target[0]))
+                return platform != self.native, -project.took(str(platform))
+            return True, 0.0
+
+        return sorted(targets, key=turn)
 
     def _work(self, tasks: SimpleQueue[Callable[[], None]]) -> None:
         """Take one task after the other: a thread that Python waits for at its end could hang there."""
@@ -161,21 +172,24 @@ class Session:
     def _started_shell(self, image: Image, emulator: Emulator) -> Container:
         """Start a container to run commands in; once per image, look at what its shell really is."""
         container = self._started(image, emulator, Launch())
-        try:
-            self.once(f"shell-{image.tag.rpartition(':')[2]}", lambda: check_shell(self.engine, container))
-        except MultiarchError:
-            container.kill()
-            raise
+        project = self._state.project(image.project)
+        if project.shell_of(image.platform) != image.id:
+            try:
+                self.once(f"shell-{image.tag.rpartition(':')[2]}", lambda: check_shell(self.engine, container))
+            except MultiarchError:
+                container.kill()
+                raise
+            project.knows_shell(image.platform, image.id)
         return container
 
     def container(self, spec: ImageSpec, name: str) -> Container:
         """Return the shared container of an image and platform, started on first use."""
         image, emulator = self.image(spec, name), self.emulator(name)
-        with self._guard:
-            key = (image.id, str(emulator.platform))
-            if key not in self._containers:
-                self._containers[key] = self._started_shell(image, emulator)
-            return self._containers[key]
+        return self._shared.get(image, emulator)
+
+    def release(self, spec: ImageSpec, name: str) -> None:
+        """End the shared container of an image and platform, which no test needs any more; don't wait for it."""
+        _quietly(lambda: self._shared.release(self.image(spec, name), self.emulator(name)))
 
     def fresh_container(self, spec: ImageSpec, name: str) -> Container:
         """Return a container that nobody else uses; whoever asks ends it with `kill`."""
@@ -187,9 +201,7 @@ class Session:
 
     def renew_dead(self) -> None:
         """Start the shared containers that died anew: called between two tests."""
-        for container in self._containers.values():
-            with contextlib.suppress(MultiarchError):  # the next command in it says why
-                container.renew()
+        self._shared.renew_dead()
 
     def facts(self) -> dict[str, dict[str, str]]:
         """Return what the report says of this process, JSON-ready: by part, by name."""
@@ -208,11 +220,9 @@ class Session:
                 steps.callback(self._run.sessions.leave, self.id)
             if "_builders" in self.__dict__:
                 steps.callback(_quietly, self._builders.leave)
+            steps.callback(self._shared.end)  # what was started meanwhile
             steps.callback(self._end_builds)
-            for container in self._containers.values():
-                container.hang_up()
-                steps.callback(_quietly, container.kill)
-        self._containers.clear()
+            steps.callback(self._shared.end)
         if self._heir:
             self._heir.dismiss()
             self._heir = None
@@ -253,9 +263,8 @@ class Session:
             cpu_policy=self.settings.cpu,
         )
 
-    @cached_property
-    def _project(self) -> str:
-        return _slug(self._root.name)[:40] or "project"
+    def _project_of(self, spec: ImageSpec) -> str:
+        return f"{_slug(self._root.name)[:40] or 'project'}-{spec.identity}"
 
     def once(self, key: str, make: Callable[[], T]) -> T:
         """Return what `make()` returned, JSON-ready, in whichever process of the run it was made first."""
@@ -279,9 +288,17 @@ class Session:
         return f"image-{spec.key}-{_slug(str(self.platform(name)))}"
 
     def _had(self, spec: ImageSpec, name: str) -> Image:
-        """Build the image, or fetch the published one."""
+        """Build the image, or fetch the published one; tell the next session what it needs to know of it."""
         self.emulator(name)
-        platform, project = self.platform(name), f"{self._project}-{spec.identity}"
+        platform, project = self.platform(name), self._project_of(spec)
+        known = self._state.project(project)
+        known.enter(self._root)
+        image = self._made(spec, platform, project)
+        if image.how == "built":
+            known.built(str(platform), image.seconds)
+        return image
+
+    def _made(self, spec: ImageSpec, platform: Platform, project: str) -> Image:
         timeout = self.settings.build_timeout
         if spec.reference:
             found = self.published(spec)
@@ -296,18 +313,15 @@ class Session:
             # The builder was killed, which is no fault of the image: once more, on a new one.
             return build(self.engine, self.builder(), spec, platform, project=project, timeout=timeout)
 
-    def _is_native(self, name: str) -> bool:
-        with contextlib.suppress(MultiarchError):
-            return self.platform(name) == self.native
-        return False
-
     def _boot(self) -> None:
         _quietly(self.builder)  # the error is remembered, and raised to each build that needs it
 
-    def _build_unless_busy(self, spec: ImageSpec, name: str) -> None:
+    def _build_unless_busy(self, spec: ImageSpec, name: str, *, shell: bool) -> None:
         with contextlib.suppress(MultiarchError):  # remembered, and raised to each test that needs the image
             if not self._closed and not self._run.busy(self._image_key(spec, name)):
                 self.image(spec, name)
+                if shell and not self._closed:
+                    self.container(spec, name)
 
     def _started(self, image: Image, emulator: Emulator, launch: Launch) -> Container:
         if image.says:

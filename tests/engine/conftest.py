@@ -53,6 +53,7 @@ def bare(source: Path) -> ImageSpec:
 def session(containerd: TestEngine, settings: Settings, source: Path) -> Iterator[Session]:
     """Return a session on the machine's own engine that many tests share."""
     root = source / f"t{uuid.uuid4().hex[:8]}"
+    root.mkdir()
     made = Session(settings, root, uuid.uuid4().hex)
     yield made
     made.close()

@@ -66,6 +66,18 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+def test_the_next_session_begins_with_what_took_longest(opened: Opener, folder: Path) -> None:
+    slow = "FROM alpine:3.22\nARG TARGETARCH\nRUN [ $TARGETARCH = arm64 ] || sleep 1; echo $TARGETARCH >/mark\n"
+    folder.joinpath("Dockerfile").write_text(slow)
+    spec = ImageSpec(folder, build_contexts=contexts())
+    targets = [(spec, name) for name in ("linux/arm64", "linux/s390x", "native")]
+    first = opened()
+    assert [name for _, name in first.in_turn(targets)] == ["native", "linux/arm64", "linux/s390x"]
+    for _, name in targets[:2]:
+        first.image(spec, name)
+    assert [name for _, name in opened().in_turn(targets)] == ["native", "linux/s390x", "linux/arm64"]
+
+
 @on_all
 def test_each_platform_gets_an_image_of_its_own(
     session: Session, folder: Path, base: dict[str, str], at: TestEngine
@@ -96,7 +108,7 @@ def test_the_same_source_is_the_same_image_and_a_change_replaces_it(
     folder.joinpath("Dockerfile").write_text(f"{MACHINE}RUN echo more >/more\n")
     second = open_session().image(spec, "native")
     assert (second.how, second.tag != first.tag) == ("built", True)
-    assert at.images(session._project) == {second.tag}
+    assert at.images(first.project) == {second.tag}
 
 
 @on_two
@@ -104,12 +116,13 @@ def test_the_images_of_other_platforms_and_projects_are_kept(
     session: Session, folder: Path, base: dict[str, str], at: TestEngine, tmp_path: Path
 ) -> None:
     other = shutil.copytree(folder, tmp_path / "other")
-    kept = {
-        session.image(ImageSpec(folder, build_contexts=base), "native").tag,
-        session.image(ImageSpec(folder, build_contexts=base), "linux/arm64").tag,
-        session.image(ImageSpec(other, build_contexts=base), "native").tag,
-    }
-    assert at.images(session._project) == kept
+    images = [
+        session.image(ImageSpec(path, build_contexts=base), name)
+        for path, name in ((folder, "native"), (folder, "linux/arm64"), (other, "native"))
+    ]
+    assert images[0].project == images[1].project != images[2].project
+    for image in images:
+        assert image.tag in at.images(image.project)
 
 
 @on_two

@@ -108,6 +108,39 @@ def test_a_platform_that_cannot_be_built_fails_its_own_tests_alone(
     assert "pytest_multiarch/" not in text
 
 
+PREPARED = """
+import subprocess, time, pytest
+
+def running():
+    asked = ["docker", "ps", "--quiet", "--filter", "label=pytest-multiarch.owner=OWNER"]
+    return len(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split())
+
+@pytest.fixture(scope="session")
+def prepared(container):
+    container.run("touch /prepared", check=True)
+    yield container
+    container.run("rm /prepared", check=True)
+
+def test_one(prepared):
+    assert prepared.run("ls /prepared", check=True)
+
+def test_two(container, platform):
+    deadline = time.monotonic() + 20
+    while str(platform) == "linux/s390x" and running() > 1:
+        assert time.monotonic() < deadline, "the other platform's container still runs"
+        time.sleep(0.1)
+    assert container.run("ls /prepared").returncode == 0, "still the same container"
+"""
+
+
+def test_a_platforms_container_ends_once_its_tests_and_their_fixtures_have(
+    image_project: Project, calls: Callable[[str], list[str]], state_of_its_own: TestEngine
+) -> None:
+    image_project.tests(PREPARED.replace("OWNER", state_of_its_own.state.id))
+    image_project.run(TWO, "-k", "test_").assert_outcomes(passed=4)
+    assert len(calls("run --rm --log-driver=none")) == 2, "one container of each platform"
+
+
 def test_what_a_test_killed_the_next_one_gets_anew(image_project: Project, mode: tuple[str, ...]) -> None:
     image_project.tests("""
 def test_a(container): container.run("touch /mark; sleep 99", timeout=0.5)

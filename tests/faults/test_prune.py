@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from engines import TestEngine
-from grounds import Ground, make_ground
+from grounds import QUICK, Ground, make_ground
 
 from pytest_multiarch.engine.client import OWNER, SESSION
 from pytest_multiarch.sharing import State
@@ -70,6 +71,20 @@ def test_prune_takes_what_is_ours_and_only_that(ground: Ground) -> None:
         engine.docker("volume", "rm", volume)
         engine.docker("rmi", "multiarch.local/somebody/project:tag")
     assert command(ground, "prune")[0] == 0, "where there is nothing there is nothing to do"
+
+
+def test_images_of_a_project_whose_folder_is_gone_go_with_the_next_run(ground: Ground) -> None:
+    other = replace(ground, path=ground.path.with_name("other"))
+    shutil.copytree(ground.path, other.path)
+    assert ground.run("--platforms=native", "test_it.py", QUICK).process.returncode == 0
+    (first,) = ground.engine.images()
+    assert other.run("--platforms=native", "test_it.py", QUICK).process.returncode == 0
+    (second,) = ground.engine.images() - {first}
+    shutil.rmtree(ground.path)
+    assert other.run("--platforms=native", "test_it.py", QUICK).process.returncode == 0
+    assert ground.engine.images() == {second}
+    assert len(list((ground.state.folder / "projects").iterdir())) == 1
+    command(other, "prune")
 
 
 def test_prune_leaves_a_running_session_alone(ground: Ground) -> None:

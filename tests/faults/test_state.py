@@ -40,8 +40,12 @@ def mounted(command: str, home: Path) -> tuple[str, ...]:
     [
         ('mount --bind "$h" "$h" && mount -o remount,ro,bind "$h"', "Read-only file system"),
         ('mount -t tmpfs -o size=8k none "$h" && head -c 1M /dev/zero >"$h/fill" 2>/dev/null', "No space left"),
+        (
+            'chmod 500 "$h"; exec setpriv --bounding-set=-dac_override,-dac_read_search -- "$@"',
+            "Permission denied",
+        ),
     ],
-    ids=["read-only", "full"],
+    ids=["read-only", "full", "forbidden"],
 )
 def test_a_state_folder_that_cannot_be_written_is_one_clear_error(
     ground: Ground, home: Path, command: str, why: str

@@ -43,6 +43,31 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None
         State(tmp_path / "file" / "state")
 
 
+def test_a_project_is_known_to_the_next_session_for_as_long_as_its_folder_is_there(
+    shared: State, tmp_path: Path
+) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    shared.project("p").enter(root)
+    shared.project("p").built("linux/arm/v7", 2.5)
+    known = State(shared.folder).project("p")
+    assert known.lives
+    assert (known.took("linux/arm/v7"), known.took("linux/arm/v6")) == (2.5, 0.0)
+    root.rmdir()
+    assert not known.lives
+    known.forget()
+    assert known.took("linux/arm/v7") == 0.0
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "{}", "[1]", "null", "\0"])
+def test_a_corrupt_project_is_an_unknown_one(shared: State, text: str) -> None:
+    folder = shared.folder / "projects" / "p"
+    folder.mkdir(parents=True)
+    for name in ("root", "seconds-linux-arm64", "shell-linux-arm64"):
+        (folder / name).write_text(text)
+    assert (shared.project("p").lives, shared.project("p").took("linux/arm64")) == (False, 0.0)
+
+
 def test_a_value_is_made_once_by_threads_that_ask_at_once(shared: State) -> None:
     made: list[int] = []
     run = shared.run("r")
