@@ -282,7 +282,7 @@ def idle(folder: Path) -> list[Row]:
         ours = [*PYTEST, *words]
         peer = [*PYTEST, "-p", "no:multiarch", *words]
         mine, other, ratio = pairs(
-            lambda a=ours: took(a, place).seconds, lambda a=peer: took(a, place).seconds, 25
+            lambda a=ours: took(a, place).seconds, lambda a=peer: took(a, place).seconds, 60
         )  # type: ignore[misc]
         rows.append(Row(f"{what}: {1000 * (mine - other):+.0f} ms", mine, other, ratio, "+15 ms or less"))
     return rows
