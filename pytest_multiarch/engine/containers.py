@@ -8,7 +8,7 @@ import shlex
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -242,6 +242,13 @@ class Container:
     def alive(self) -> bool:
         """Tell whether the container runs; one of an image without a shell has nothing that could die."""
         return self._client is None or self._client.running
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Wait until `condition()` is true, at most `timeout` seconds or until the container ends; tell whether it is.
+
+        It is asked whenever the container has written something, and 50 times a second.
+        """
+        return self._client.wait_for(condition, timeout, every=0.02) if self._client else condition()
 
     def hang_up(self) -> None:
         """Let go of the lifeline, which ends the container soon; `kill` waits for its end."""

@@ -49,15 +49,12 @@ class ContainerFactory:
         published = dict(ports) if isinstance(ports, Mapping) else dict.fromkeys(ports)
         container = self._start(Launch(words, env, published, service=True))
         self._started.append(container)
-        client = container._client
-        if client is None:
-            raise AssertionError("a service has a client")
-        if not client.wait_for(lambda: _ready(container, ready, published), timeout, every=0.02):
+        if not container.wait_for(lambda: _ready(container, ready, published), timeout):
             log = container.logs()[-2000:]
             if not container.alive:
                 raise ContainerDied(
                     f"the service on {container.platform} ended before it was ready",
-                    why=f"its exit code is {client.returncode}",
+                    why=f"its exit code is {container.exit_code}",
                     evidence=log,
                 )
             container.kill()

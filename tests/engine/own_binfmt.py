@@ -6,6 +6,7 @@ Alone it would change the machine's: it refuses to.
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,3 +292,19 @@ def test_a_user_without_rights_probes_by_a_user_namespace(engine, monkeypatch):
     write("qemu-aarch64", ARM64, qemu(ARM64), "POCF")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert Emulators(engine, "require", "x").need(ARM64).cpu == "cortex-a53"
+
+
+def test_prune_removes_our_entries_and_nobody_elses(tmp_path):
+    binfmt.register(ARM64, qemu(ARM64))
+    write("qemu-mips64el", MIPS, qemu(MIPS), "POCF")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("pytest-multiarch"), "prune", "--binfmt"],
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "removed binfmt entry multiarch-arm64\n" in done.stdout
+    assert names() == {"qemu-mips64el"}
