@@ -244,7 +244,7 @@ class Container:
         return self._client is None or self._client.running
 
     def wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
-        """Wait until `condition()` is true, at most `timeout` seconds or until the container ends; tell whether it is.
+        """Wait until `condition()` is true, at most `timeout` seconds or until the container ends; say if it is.
 
         It is asked whenever the container has written something, and 50 times a second.
         """
