@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import time
@@ -33,12 +34,14 @@ class Published:
         index: the index as the registry holds it, {} where there is a single image or no registry.
         origin: where it was found: "an index in the registry", "a single image in the registry", or "local: "
             and why the registry did not have it.
+        digest: of a single image's manifest, "" where there is an index or no registry.
 
     """
 
     reference: str
     index: Mapping[str, Any]
     origin: str
+    digest: str = ""
 
     @cached_property
     def entries(self) -> tuple[Descriptor, ...]:
@@ -49,6 +52,11 @@ class Published:
     def local(self) -> bool:
         """Tell whether only the engine has it."""
         return self.origin.startswith("local")
+
+    @property
+    def single(self) -> str:
+        """Return the reference of a single image, by digest where a registry has it."""
+        return self.by_digest(self.digest) if self.digest else self.reference
 
     def by_digest(self, digest: str) -> str:
         """Return the reference of one manifest of the same repository."""
@@ -85,7 +93,8 @@ def find(engine: Engine, reference: str) -> Published:
             found = _answer(reference, asked.stdout)
             if "manifests" in found:
                 return Published(reference, found, "an index in the registry")
-            return Published(reference, {}, "a single image in the registry")
+            digest = f"sha256:{hashlib.sha256(asked.stdout).hexdigest()}"  # a manifest's is its bytes'
+            return Published(reference, {}, "a single image in the registry", digest)
     except DeadlinePassed as error:
         said = str(error)
     if engine.inspect("image", reference):
@@ -118,7 +127,7 @@ def fetch(engine: Engine, published: Published, platform: Platform, *, project: 
 
     """
     began = time.monotonic()
-    reference, how = published.reference, "found in the engine"
+    reference, how = published.single, "found in the engine"
     if published.index:
         reference = published.by_digest(published.entry(platform).digest)
     had = published.local or engine.inspect("image", reference) is not None
@@ -154,7 +163,7 @@ def platforms(engine: Engine, published: Published) -> tuple[str, ...]:
         asked = ((each, held(engine, published.reference, each)) for each in KNOWN)
         triples = [str(each) for each, said in asked if said and not other_platform(said, each)]
         triples = triples or [Config.parse(engine.inspect("image", published.reference) or {}).triple]
-    elif not published.index and (config := _config(engine, published.reference)):
+    elif not published.index and (config := _config(engine, published.single)):
         triples = [config.triple]
     known = []
     for triple in triples:

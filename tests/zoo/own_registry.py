@@ -60,6 +60,13 @@ class Registry:
         self.manifest(name, index(entries), tag)
         return f"{self.address}/{name}:{tag}"
 
+    def raw(self, name: str, digest: str) -> bytes:
+        """Return a manifest as it was written."""
+        url = f"http://{self.address}/v2/{name}/manifests/{digest}"
+        request = urllib.request.Request(url, headers={"Accept": MANIFEST})
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return bytes(answer.read())
+
     def manifest(self, name: str, value: Mapping[str, Any], tag: str = "") -> Descriptor:
         """Write a manifest or index and return its descriptor."""
         data = json.dumps(value).encode()

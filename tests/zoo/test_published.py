@@ -13,7 +13,7 @@ import programs
 import pytest
 import runs
 from engines import TestEngine
-from own_registry import INDEX, Registry, attestation, index
+from own_registry import INDEX, MANIFEST, Registry, attestation, index
 from runs import Outcome, Run
 
 AMD64, ARM64, V6, V7, S390X = "linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7", "linux/s390x"
@@ -250,19 +250,26 @@ def test_first(container):
 """
 
 
+@pytest.mark.parametrize("kind", [INDEX, MANIFEST], ids=["index", "single"])
 @pytest.mark.parametrize("way", runs.WAYS)
 def test_a_tag_that_moves_between_asking_and_pulling_changes_nothing(
-    way: str, project: Project, shelf: Shelf, tmp_path: Path
+    way: str, kind: str, project: Project, shelf: Shelf, tmp_path: Path
 ) -> None:
     first, second = (
         programs.static(tmp_path / word, "amd64", code=programs.says(word.encode(), 0)).read_bytes()
         for word in ("first", "second")
     )
-    data = json.dumps(index([shelf.registry.image(shelf.name, {"start": second}, AMD64)])).encode()
-    reference = shelf.index(shelf.registry.image(shelf.name, {"start": first}, AMD64))
+    entries = [shelf.registry.image(shelf.name, {"start": content}, AMD64) for content in (first, second)]
+    data: bytes
+    if kind == INDEX:
+        reference, data = shelf.index(entries[0]), json.dumps(index(entries[1:])).encode()
+    else:
+        before, data = (shelf.registry.raw(shelf.name, str(entry["digest"])) for entry in entries)
+        shelf.registry.manifest(shelf.name, json.loads(before), tag="1")
+        reference = f"{shelf.registry.address}/{shelf.name}:1"
     url = f"http://{shelf.registry.address}/v2/{shelf.name}/manifests/1"
     conftest = project.folder / "conftest.py"
-    conftest.write_text(runs.REPORTER + MOVE.format(url=url, data=data, kind=INDEX))
+    conftest.write_text(runs.REPORTER + MOVE.format(url=url, data=data, kind=kind))
     (project.folder / "test_it.py").write_text(FIRST)
     words = [f"--multiarch-image={reference}", "--platforms=all", *runs.WAYS[way]]
     done = project.run(*words)
