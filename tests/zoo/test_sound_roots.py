@@ -6,13 +6,13 @@ Nothing of them runs, so neither an engine nor emulators are needed; they are re
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import debian
 import pytest
 
 from pytest_multiarch.audit import rules, tree
@@ -50,29 +50,9 @@ ROOTS: Mapping[str, Root] = {
 CASES = [(port, platform) for port, root in ROOTS.items() for platform in root.platforms]
 
 
-def mirror() -> str:
-    """Return the Debian mirror that this machine takes its packages from, "" for none."""
-    if shutil.which("apt-get") is None:
-        return ""
-    words = ["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"]
-    listed = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
-    return next((line.split()[1] for line in listed.splitlines() if line.startswith("bookworm ")), "")
-
-
-def settings() -> list[str]:
-    """Return what this machine's apt says of lists of long ago."""
-    names = ("Acquire::Check-Valid-Until", "Acquire::Check-Date")
-    words = ["apt-config", "--format", "%f=%v%n", "dump", *names]
-    said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
-    pairs = (line.partition("=") for line in said.splitlines())
-    return [f'--aptopt={name} "{value}";' for name, _, value in pairs if value]
-
-
 def unpacked(port: str, address: str, log: Path) -> Tree:
     """Unpack a port's packages and read them on the way."""
-    source = f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {address} bookworm main"
-    words = ["mmdebstrap", "--variant=extract", "--format=tar", f"--architectures={port}", *settings()]
-    words += [f"--include={','.join(ROOTS[port].packages)}", "bookworm", "-", source]
+    words = debian.unpack("extract", address, ROOTS[port].packages, f"--architectures={port}")
     with log.open("wb") as said, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said) as client:
         assert client.stdout is not None
         try:
@@ -84,9 +64,7 @@ def unpacked(port: str, address: str, log: Path) -> Tree:
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Future[Tree]]]:
     """Return the roots, two being unpacked at once."""
-    address = mirror()
-    if shutil.which("mmdebstrap") is None or not address:
-        pytest.skip("NOT CHECKED: Debian roots need mmdebstrap and a mirror of bookworm in apt's lists")
+    address = debian.need_mirror()
     folder = tmp_path_factory.mktemp("roots")
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         yield {port: pool.submit(unpacked, port, address, folder / port) for port in ROOTS}
