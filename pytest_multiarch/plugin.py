@@ -1,21 +1,22 @@
-"""pytest's hooks: each hands over to the room that knows."""
+"""pytest's hooks: each hands over to the room that knows, and opens late what a suite without us never needs."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_multiarch import hookspecs, interrupts, options, parametrization
 from pytest_multiarch.checks import collection
 from pytest_multiarch.errors import MultiarchError, SettingsError
-from pytest_multiarch.gate import Gate
-from pytest_multiarch.report import lines, once
-from pytest_multiarch.report.tame import tame
+from pytest_multiarch.report import once
 from pytest_multiarch.suite import SUITE, Suite
+
+if TYPE_CHECKING:
+    from pytest_multiarch.gate import Gate
 
 __tracebackhide__ = True
 
@@ -65,6 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not suite.is_worker:
         config.pluginmanager.register(once.Once())
     if suite.settings.active and not suite.is_worker:
+        from pytest_multiarch.gate import Gate
+
         interrupts.heed(config)
         config.pluginmanager.register(Gate(config, suite), GATE)
 
@@ -72,7 +75,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what was asked for."""
     settings = config.stash[SUITE].settings
-    return [lines.header(settings)] if settings.active else []
+    if not settings.active:
+        return []
+    from pytest_multiarch.report import lines
+
+    return [lines.header(settings)]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -150,6 +157,8 @@ def pytest_runtest_makereport(
     if isinstance(error, MultiarchError) and ours:
         once.carry(report, error)
     if parametrization.target_of(item):
+        from pytest_multiarch.report.tame import tame
+
         tame(report)
     return report
 
@@ -171,10 +180,12 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say which engine, builder and emulators it was."""
     gate: Gate | None = config.pluginmanager.getplugin(GATE)
-    found = lines.summary(config.stash[SUITE].facts) + (gate.warnings if gate else [])
-    if found:
+    facts, warnings = config.stash[SUITE].facts, gate.warnings if gate else []
+    if any(facts.values()) or warnings:
+        from pytest_multiarch.report import lines
+
         terminalreporter.section("multiarch")
-        for line in found:
+        for line in (*lines.summary(facts), *warnings):
             terminalreporter.write_line(line)
 
 
