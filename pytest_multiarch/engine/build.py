@@ -51,7 +51,7 @@ class Image:
     @property
     def project(self) -> str:
         """Return the project whose image it is, as its tag names it."""
-        return self.tag.rpartition(":")[0].rpartition("/")[2]
+        return Engine.project_of(self.tag)
 
 
 def build(

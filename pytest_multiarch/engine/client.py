@@ -126,6 +126,11 @@ class Engine:
         found = re.search(r":of-([\w.-]+)-\d+$", tag)
         return found[1] if found else ""
 
+    @staticmethod
+    def project_of(tag: str) -> str:
+        """Return the project that a tag of ours names: the last part of its repository."""
+        return tag.rpartition(":")[0].rpartition("/")[2]
+
     @cached_property
     def info(self) -> EngineInfo:
         """Return what the engine is, asked once.

@@ -89,7 +89,7 @@ class Leftovers:
             "image": ("image", "rm"),
         }[left.kind]
         finished = self._engine.call(*words, left.name, check=False)
-        if left.kind == "image":
+        if left.kind == "image" and not self._project(left.name).lives:
             self._project(left.name).forget()
         return "" if finished.ok or re.search("no such", finished.complaint, re.I) else finished.complaint
 
@@ -121,7 +121,7 @@ class Leftovers:
         return self._state.lives(passing) if passing else self._project(tag).lives
 
     def _project(self, tag: str) -> Project:
-        return self._state.project(tag.removeprefix(f"{self._engine.repository}/").rpartition(":")[0])
+        return self._state.project(self._engine.project_of(tag))
 
     def _tags(self) -> list[str]:
         pattern = f"{self._engine.repository}/*"

@@ -12,7 +12,8 @@ import pytest
 from engines import TestEngine
 from grounds import QUICK, Ground, make_ground
 
-from pytest_multiarch.engine.client import OWNER, SESSION
+from pytest_multiarch.engine.client import OWNER, SESSION, Engine
+from pytest_multiarch.engine.leftovers import Leftovers
 from pytest_multiarch.sharing import State
 
 
@@ -85,6 +86,16 @@ def test_images_of_a_project_whose_folder_is_gone_go_with_the_next_run(ground: G
     assert ground.engine.images() == {second}
     assert len(list((ground.state.folder / "projects").iterdir())) == 1
     command(other, "prune")
+
+
+def test_a_dead_sessions_image_takes_no_other_of_its_project_with_it(ground: Ground) -> None:
+    assert ground.run("--platforms=native", "test_it.py", QUICK).process.returncode == 0
+    (image,) = ground.engine.images()
+    ground.engine.docker("tag", image, f"{image.rpartition(':')[0]}:of-dead.session-1")
+    for _ in range(2):
+        Leftovers(Engine(ground.state.id), ground.state).sweep()
+    assert ground.engine.images() == {image}
+    command(ground, "prune")
 
 
 def test_prune_leaves_a_running_session_alone(ground: Ground) -> None:
