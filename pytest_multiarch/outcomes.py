@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 #: Outcomes that prove something; a skip is none.
 PROOFS = ("passed", "failed", "xfailed")
 
 
-@dataclass
 class Tally:
     """What became of each platform, by canonical name, counted as it happens.
 
@@ -21,10 +19,11 @@ class Tally:
 
     """
 
-    collected: set[str] = field(default_factory=set)
-    deselected: set[str] = field(default_factory=set)
-    reached: set[str] = field(default_factory=set)
-    skipped: dict[str, list[str]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.collected: set[str] = set()
+        self.deselected: set[str] = set()
+        self.reached: set[str] = set()
+        self.skipped: dict[str, list[str]] = {}
 
     def add(self, platform: str, when: str, outcome: str, reason: str = "", xfail: bool = False) -> None:
         """Count one report of an item: set-up that failed is an outcome, one that passed is none yet."""

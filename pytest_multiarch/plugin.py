@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_multiarch import hookspecs, interrupts, options, parametrization
-from pytest_multiarch.checks import collection
+from pytest_multiarch import hookspecs, options, parametrization
 from pytest_multiarch.errors import MultiarchError, SettingsError
-from pytest_multiarch.report import once
 from pytest_multiarch.suite import SUITE, Suite
 
 if TYPE_CHECKING:
@@ -61,11 +59,13 @@ def pytest_configure(config: pytest.Config) -> None:
         suite = config.stash[SUITE] = Suite(config)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from None
-    if suite.checking and (path := collection.missing_argument(suite.settings, config)):
-        config.args.append(path)
-    if not suite.is_worker:
-        config.pluginmanager.register(once.Once())
+    if suite.checking:
+        from pytest_multiarch.checks import collection
+
+        if path := collection.missing_argument(suite.settings, config):
+            config.args.append(path)
     if suite.settings.active and not suite.is_worker:
+        from pytest_multiarch import interrupts
         from pytest_multiarch.gate import Gate
 
         interrupts.heed(config)
@@ -85,6 +85,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Give a worker the platforms as plain strings."""
+    from pytest_multiarch.report import once
+
+    once.watch(node.config.pluginmanager)
     suite = node.config.stash[SUITE]
     suite.run_id = node.workerinput["testrunuid"]
     node.workerinput["multiarch_platforms"] = suite.for_worker()
@@ -94,13 +97,21 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Go to the file that makes the image, wherever it is."""
     suite = config.stash[SUITE]
-    return collection.ignored(collection_path, suite.settings, config) if suite.checking else None
+    if not suite.checking:
+        return None
+    from pytest_multiarch.checks import collection
+
+    return collection.ignored(collection_path, suite.settings, config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect the built-in checks under the file that makes the image."""
     suite = parent.config.stash[SUITE]
-    return collection.collect(file_path, parent, suite.settings) if suite.checking else None
+    if not suite.checking:
+        return None
+    from pytest_multiarch.checks import collection
+
+    return collection.collect(file_path, parent, suite.settings)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -151,16 +162,26 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show an error of ours in set-up as its text alone."""
     report = yield
-    item.config.stash[SUITE].mark(report, item)
+    suite = item.config.stash[SUITE]
+    suite.mark(report, item)
     error = call.excinfo.value if call.excinfo else None
-    ours = call.when != "call" or isinstance(item.parent, collection.Checks)
-    if isinstance(error, MultiarchError) and ours:
+    if isinstance(error, MultiarchError) and (call.when != "call" or _is_check(item)):
+        from pytest_multiarch.report import once
+
+        if not suite.is_worker:
+            once.watch(item.config.pluginmanager)
         once.carry(report, error)
     if parametrization.target_of(item):
         from pytest_multiarch.report.tame import tame
 
         tame(report)
     return report
+
+
+def _is_check(item: pytest.Item) -> bool:
+    from pytest_multiarch.checks.collection import Checks
+
+    return isinstance(item.parent, Checks)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

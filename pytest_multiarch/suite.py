@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_multiarch import interrupts, options
+from pytest_multiarch import options
 from pytest_multiarch.errors import MultiarchError
 from pytest_multiarch.outcomes import Tally
 from pytest_multiarch.parametrization import target_of
@@ -62,6 +62,7 @@ class Suite:
     @cached_property
     def session(self) -> Session:
         """Return this process's session at the engine; until something asks for it there is none."""
+        from pytest_multiarch import interrupts
         from pytest_multiarch.engine.session import Session
 
         interrupts.heed(self._config)

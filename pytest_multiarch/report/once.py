@@ -19,6 +19,16 @@ def carry(report: pytest.TestReport, error: MultiarchError) -> None:
     report.longrepr = shown
 
 
+#: The name under which `Once` is registered.
+NAME = "multiarch-once"
+
+
+def watch(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Shorten from now on what was shown already: for where all reports arrive, not for a worker of xdist."""
+    if not pluginmanager.has_plugin(NAME):
+        pluginmanager.register(Once(), NAME)
+
+
 class Once:
     """Shortens what was shown already, where all reports arrive: in a plain run, or on xdist's controller."""
 

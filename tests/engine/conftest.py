@@ -23,7 +23,7 @@ from pytest_multiarch.suite import SUITE
 @pytest.fixture(scope="session")
 def settings(request: pytest.FixtureRequest) -> Settings:
     """Return settings with the engine's own builder, which takes no time to boot."""
-    return replace(request.config.stash[SUITE].settings, driver="docker", timeout=20.0)
+    return request.config.stash[SUITE].settings._replace(driver="docker", timeout=20.0)
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def opened(settings: Settings, tmp_path: Path) -> Iterator[Opener]:
     made: list[Session] = []
 
     def open_one(**changes: Any) -> Session:
-        made.append(Session(replace(settings, **changes), tmp_path, uuid.uuid4().hex))
+        made.append(Session(settings._replace(**changes), tmp_path, uuid.uuid4().hex))
         return made[-1]
 
     yield open_one
@@ -88,7 +88,7 @@ def at(engine: TestEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestEngi
 def booted(settings: Settings, buildkit_image: str, source: Path) -> Iterator[Callable[[TestEngine], None]]:
     """Return what boots the session builder of an engine for all these tests, which then share it."""
     kept: dict[str, tuple[TestEngine, Session]] = {}
-    wanted = replace(settings, driver="docker-container", buildkit_image=buildkit_image)
+    wanted = settings._replace(driver="docker-container", buildkit_image=buildkit_image)
 
     def boot(engine: TestEngine) -> None:
         if engine.store not in kept:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from pytest_multiarch import ImageSpec
@@ -15,7 +13,7 @@ from pytest_multiarch.suite import SUITE
 @pytest.fixture
 def settings(request: pytest.FixtureRequest) -> Settings:
     found = request.config.stash[SUITE].settings
-    return replace(found, image=ImageSpec("/src"), platforms=("linux/arm64", "native"), source="--platforms")
+    return found._replace(image=ImageSpec("/src"), platforms=("linux/arm64", "native"), source="--platforms")
 
 
 def test_the_header_says_what_was_asked_for_and_by_whom(settings: Settings) -> None:
@@ -23,7 +21,7 @@ def test_the_header_says_what_was_asked_for_and_by_whom(settings: Settings) -> N
 
 
 def test_the_header_of_a_published_image(settings: Settings) -> None:
-    published = replace(settings, image=ImageSpec(reference="host/a:1"), platforms=(), source="")
+    published = settings._replace(image=ImageSpec(reference="host/a:1"), platforms=(), source="")
     assert lines.header(published) == "multiarch: native; image: host/a:1"
 
 
