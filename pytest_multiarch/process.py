@@ -63,7 +63,7 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     limit: int = OUTPUT_LIMIT,
-    on_line: Callable[[bytes], None] | None = None,
+    until: Callable[[bytes], bool] | None = None,
 ) -> Finished:
     """Run `argv` to its end and return what it left.
 
@@ -74,7 +74,7 @@ def run(
         env: variables to add to this process's own.
         cwd: the folder to run in.
         limit: bytes kept of each stream.
-        on_line: called with each line of standard error as it comes.
+        until: asked of each line of standard error as it comes: true asks the process group to end (SIGTERM).
 
     Raises:
         DeadlinePassed: the time was up.
@@ -84,7 +84,7 @@ def run(
     """
     began = time.monotonic()
     process = start(argv, env=env, cwd=cwd, stdin=input is not None)
-    streams = [_Stream(process.stdout, limit, process), _Stream(process.stderr, limit, process, on_line)]
+    streams = [_Stream(process.stdout, limit, process), _Stream(process.stderr, limit, process, until)]
     try:
         if input is not None:
             threading.Thread(target=_feed, args=(process, input), daemon=True).start()
@@ -194,13 +194,13 @@ class _Stream:
         pipe: IO[bytes] | None,
         limit: int,
         process: subprocess.Popen[bytes],
-        on_line: Callable[[bytes], None] | None = None,
+        until: Callable[[bytes], bool] | None = None,
     ) -> None:
         if pipe is None:
             raise AssertionError("processes are started with pipes")
         self.data = bytearray()
         self.overflown = False
-        self._pipe, self._limit, self._process, self._on_line = pipe, limit, process, on_line
+        self._pipe, self._limit, self._process, self._until = pipe, limit, process, until
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -214,11 +214,13 @@ class _Stream:
                 self.data += piece
 
     def _next(self) -> bytes:
-        if self._on_line is None:
+        if self._until is None:
             return os.read(self._pipe.fileno(), 1 << 16)
         line = self._pipe.readline()
-        if line:
-            self._on_line(line)
+        if line and self._until(line):
+            self._until = lambda _: False  # once: a client that hears it three times leaves without a word
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM)
         return line
 
     def join(self, patience: float) -> None:

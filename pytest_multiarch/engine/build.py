@@ -154,10 +154,10 @@ class _Task:
             found: Mapping[str, Any] = json.loads(metadata.read_bytes())
             return found
 
-    def id_in(self, metadata: Mapping[str, Any]) -> str:
-        """Return the id that the engine's store gives to the built image."""
-        key = "containerimage.digest" if self.engine.info.containerd else "containerimage.config.digest"
-        return str(metadata[key])
+
+def id_in(metadata: Mapping[str, Any], engine: Engine) -> str:
+    """Return the id that the engine's store gives to the image of a build's metadata."""
+    return str(metadata["containerimage.digest" if engine.info.containerd else "containerimage.config.digest"])
 
 
 def _apart(task: _Task, tags: Tags) -> tuple[str, Mapping[str, Any] | None]:
@@ -165,18 +165,18 @@ def _apart(task: _Task, tags: Tags) -> tuple[str, Mapping[str, Any] | None]:
 
     Returns the id, and the engine's description where it held the image before.
     """
-    promised = task.id_in(task.ask("--output", f"type=image,push=false,{COMPRESSION}"))
+    promised = id_in(task.ask("--output", f"type=image,push=false,{COMPRESSION}"), task.engine)
     found = task.engine.inspect("image", tags.of(promised))
     if found:
         return promised, found
     loaded = task.ask("--output", f"type=docker,{COMPRESSION},name={tags.of(promised)}")
-    return task.id_in(loaded), None
+    return id_in(loaded, task.engine), None
 
 
 def _inside(task: _Task, tags: Tags) -> tuple[str, Mapping[str, Any] | None]:
     """Build on the engine's own builder: the result is in the store, under a tag for the moment."""
     passing = task.engine.passing(tags.project)
-    image_id = task.id_in(task.ask("--load", "--tag", passing))
+    image_id = id_in(task.ask("--load", "--tag", passing), task.engine)
     found = task.engine.inspect("image", tags.of(image_id))
     if not found:
         task.engine.call("tag", passing, tags.of(image_id))

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,10 +101,16 @@ class Engine:
     def env(self) -> dict[str, str]:
         """Return the variables that the client gets besides our own.
 
-        Clients 19.03 to 20.10 have buildx behind this switch; later ones ignore it.
+        Clients 19.03 to 20.10 have buildx behind the first switch; later ones ignore it. With the last one `bake`
+        reads what is outside the current folder, as `build` does without a word.
         """
         label = {CLIENT: f"{self.owner}/{self.session}"} if self.session else {}
-        return {"DOCKER_CLI_EXPERIMENTAL": "enabled", "DOCKER_CLI_HINTS": "false", **label}
+        return {
+            "DOCKER_CLI_EXPERIMENTAL": "enabled",
+            "DOCKER_CLI_HINTS": "false",
+            "BUILDX_BAKE_ENTITLEMENTS_FS": "0",
+            **label,
+        }
 
     @property
     def repository(self) -> str:
@@ -162,7 +168,7 @@ class Engine:
         check: bool = True,
         limit: int = process.OUTPUT_LIMIT,
         cwd: Path | None = None,
-        on_line: Callable[[bytes], None] | None = None,
+        until: Callable[[bytes], bool] | None = None,
     ) -> process.Finished:
         """Run `docker ARGS` and return what it left.
 
@@ -178,7 +184,7 @@ class Engine:
             env=self.env,
             cwd=cwd,
             limit=limit,
-            on_line=on_line,
+            until=until,
         )
         if check and not finished.ok:
             raise _refusal(finished.complaint, shown=process.shown(["docker", *args]))
@@ -220,6 +226,12 @@ class Engine:
         if re.search(r"no such (image|container|object)|not found", finished.complaint, re.IGNORECASE):
             return None
         raise _refusal(finished.complaint, shown=process.shown(finished.argv))
+
+    def inspect_all(self, kind: str, references: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return what `docker KIND inspect` says of those things that the engine has, by reference."""
+        names = list(references)
+        said = json.loads(self.call(kind, "inspect", *names, check=False).stdout or b"[]") if names else []
+        return {tag: found for found in said for tag in found.get("RepoTags") or [] if tag in names}
 
     def runs(self, container: str) -> bool:
         """Tell whether there is such a container, and whether it runs."""

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pytest_multiarch import process
-from pytest_multiarch.engine import published
+from pytest_multiarch.engine import published, unchanged
 from pytest_multiarch.engine.build import Image, build, wrong_platform
 from pytest_multiarch.engine.builder import Builder, Builders
 from pytest_multiarch.engine.client import Engine
@@ -62,6 +62,7 @@ class Session:
         self._shared = SharedContainers(self._started_shell)
         self._sweeping = threading.Lock()
         self._builds: list[threading.Thread] = []
+        self._wanted: dict[str, unchanged.Wanted] = {}
         self._heir: process.Heir | None = None
         self._closed = self._swept = False
 
@@ -142,6 +143,7 @@ class Session:
         if not wanted:
             return
         self._prepare()
+        self._wanted = self._known(wanted)
         tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
         if any(not spec.reference for spec, _ in wanted):
             tasks.put(self._boot)  # while the emulators are probed
@@ -304,6 +306,8 @@ class Session:
             found = self.published(spec)
             return published.fetch(self.engine, found, platform, project=project, timeout=timeout)
         builder = self.builder()
+        if same := self._unchanged(self._image_key(spec, str(platform))):
+            return same
         with contextlib.nullcontext() if platform == self.native else self._run.place(self.settings.jobs, timeout):
             try:
                 return build(self.engine, builder, spec, platform, project=project, timeout=timeout)
@@ -312,6 +316,27 @@ class Session:
                     raise
             # The builder was killed, which is no fault of the image: once more, on a new one.
             return build(self.engine, self.builder(), spec, platform, project=project, timeout=timeout)
+
+    def _known(self, targets: Iterable[Target]) -> dict[str, unchanged.Wanted]:
+        """Return the images among `targets` that an earlier session built, if there are several, by their keys."""
+        found = {}
+        for spec, name in targets:
+            with contextlib.suppress(MultiarchError):  # raised again to whoever needs it
+                want = unchanged.Wanted(spec, self.platform(name), self._project_of(spec))
+                if self._state.project(want.project).took(str(want.platform)):
+                    found[self._image_key(spec, name)] = want
+        return found if len(found) > 1 else {}
+
+    def _unchanged(self, key: str) -> Image | None:
+        """Return the image where nothing changed since it was built: asked once per run, for all of them."""
+        if key not in self._wanted:
+            return None
+        same = self.once("unchanged", self._found_unchanged)
+        return Image(**same[key]) if key in same else None
+
+    def _found_unchanged(self) -> dict[str, dict[str, Any]]:
+        found = unchanged.find(self.engine, self.builder(), self._wanted)
+        return {key: asdict(image) for key, image in found.items()}
 
     def _boot(self) -> None:
         _quietly(self.builder)  # the error is remembered, and raised to each build that needs it

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engines import TestEngine, contexts
@@ -16,7 +17,9 @@ from layouts import index_of
 from sources import Opener
 
 from pytest_multiarch import BuilderError, BuildError, DeadlinePassed, ImageSpec, MultiarchError
+from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.engine.session import Session
+from pytest_multiarch.process import Finished
 
 MACHINE = "FROM alpine:3.22\nRUN uname -m >/machine\n"
 
@@ -114,6 +117,104 @@ def test_the_same_source_is_the_same_image_and_a_change_replaces_it(
     second = open_session().image(spec, "native")
     assert (second.how, second.tag != first.tag) == ("built", True)
     assert at.images(first.project) == {second.tag}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """Return the builds that are run from now on: buildx's subcommand, and whether it came to a good end."""
+    seen: list[tuple[str, bool]] = []
+    call = Engine.call
+
+    def spy(engine: Engine, *args: str, **options: Any) -> Finished:
+        finished = call(engine, *args, **options)
+        if args[0] == "buildx" and args[1] in ("build", "bake"):
+            seen.append((args[1], finished.ok))
+        return finished
+
+    monkeypatch.setattr(Engine, "call", spy)
+    return seen
+
+
+THREE = ("native", "linux/arm64", "linux/s390x")
+
+
+@on_all
+def test_whether_anything_changed_is_one_question_for_all_platforms(
+    open_session: Opener, folder: Path, base: dict[str, str], asked: list[tuple[str, bool]]
+) -> None:
+    folder.joinpath("Dockerfile").write_text("""
+FROM alpine:3.22 AS chosen
+ARG WORD
+RUN --mount=type=secret,id=password echo "$WORD" >/word
+FROM chosen
+RUN exit 1
+""")
+    folder.joinpath("password").write_text("sesame\n")
+    spec = ImageSpec(
+        folder,
+        target="chosen",
+        build_args={"WORD": "${HOME} $${a} %{if b} $c"},
+        build_contexts=base,
+        secrets=[f"id=password,src={folder}/password"],
+    )
+    targets = [(spec, name) for name in THREE]
+    first = [open_session().image(*target) for target in targets]
+    assert {image.how for image in first} == {"built"}
+    asked.clear()
+    session = open_session()
+    session.start_builds(targets)
+    again = [session.image(*target) for target in targets]
+    assert {image.how for image in again} == {"unchanged"}
+    assert [image.id for image in again] == [image.id for image in first]
+    assert asked == [("bake", True)]
+
+
+@pytest.mark.parametrize(
+    ("line", "to_its_end"),
+    [("RUN echo {mark} >/more", False), ("COPY Dockerfile /more", False), ("LABEL mark={mark}", True)],
+)
+@on_two
+def test_what_changed_is_built_platform_by_platform(
+    open_session: Opener,
+    folder: Path,
+    base: dict[str, str],
+    at: TestEngine,
+    asked: list[tuple[str, bool]],
+    line: str,
+    to_its_end: bool,
+) -> None:
+    mark = uuid.uuid4().hex  # no builder has it in its cache
+    spec = ImageSpec(folder, build_contexts=base)
+    targets = [(spec, name) for name in THREE]
+    first = [open_session().image(*target) for target in targets]
+    folder.joinpath("Dockerfile").write_text(f"{MACHINE}{line.format(mark=mark)}\n# {mark}\n")
+    asked.clear()
+    session = open_session()
+    session.start_builds(targets)
+    second = [session.image(*target) for target in targets]
+    assert {image.how for image in second} == {"built"}
+    assert {image.id for image in second}.isdisjoint(image.id for image in first)
+    assert asked[0] == ("bake", to_its_end)
+    assert set(asked[1:]) == {("build", True)}
+    assert at.images(first[0].project) == {image.tag for image in second}
+
+
+@on_two
+def test_a_platform_that_fails_now_takes_no_other_with_it(
+    open_session: Opener, folder: Path, base: dict[str, str], asked: list[tuple[str, bool]]
+) -> None:
+    spec = ImageSpec(folder, build_contexts=base)
+    targets = [(spec, name) for name in THREE]
+    for target in targets:
+        open_session().image(*target)
+    folder.joinpath("Dockerfile").write_text(f'{MACHINE}RUN test "$(uname -m)" != s390x # {folder}\n')
+    asked.clear()
+    session = open_session()
+    session.start_builds(targets)
+    assert {session.image(*target).how for target in targets[:2]} == {"built"}
+    with pytest.raises(BuildError, match="the build for linux/s390x failed: a RUN step failed"):
+        session.image(*targets[2])
+    assert asked[0] == ("bake", False)
 
 
 @on_two

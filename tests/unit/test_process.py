@@ -50,10 +50,16 @@ def test_an_endless_writer_meets_the_limit() -> None:
         process.run(["yes"], timeout=30, limit=100_000)
 
 
-def test_lines_come_while_it_runs() -> None:
+def test_a_line_can_end_it() -> None:
     seen: list[bytes] = []
-    process.run(["sh", "-c", "echo a >&2; echo b >&2"], timeout=10, on_line=seen.append)
-    assert seen == [b"a\n", b"b\n"]
+
+    def is_b(line: bytes) -> bool:
+        seen.append(line)
+        return line == b"b\n"
+
+    writes = "trap 'echo c >&2; exit 7' TERM; echo a >&2; echo b >&2; while :; do :; done"
+    finished = process.run(["sh", "-c", writes], timeout=10, until=is_b)
+    assert (finished.returncode, finished.stderr, seen) == (7, b"a\nb\nc\n", [b"a\n", b"b\n"])
 
 
 def test_end_all_leaves_nothing() -> None:
@@ -94,7 +100,7 @@ def test_an_heir_acts_after_any_death_without_a_word(tmp_path: Path, end: str, i
 
 
 def test_end_all_does_not_wait_for_one_after_the_other() -> None:
-    slow = ["sh", "-c", "trap 'sleep 0.5; exit' TERM; echo up; while :; do sleep 0.01; done"]
+    slow = ["sh", "-c", "trap 'sleep 0.5; exit' TERM; echo up; while :; do :; done"]
     started = [process.start(slow) for _ in range(4)]
     for each in started:
         assert each.stdout is not None
