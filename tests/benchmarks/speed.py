@@ -220,9 +220,9 @@ RUN apk add --no-cache build-base
 FROM toolchain AS build
 ARG STAMP
 COPY greeter.c .
-RUN echo $STAMP && cc -O2 -static -o /greeter greeter.c
+RUN cc -O2 -static -o /greeter greeter.c && echo $STAMP >/stamp
 FROM alpine:3.22
-COPY --from=build /greeter /greeter
+COPY --from=build /greeter /stamp /
 """
 
 
