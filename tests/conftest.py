@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,10 @@ from projects import Project
 from pytest_multiarch.sharing import State
 
 pytest_plugins = ["pytester"]
+
+# What a shell has in the background (`./tests/run &`) ignores Ctrl-C; what these tests interrupt must not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: The ways that a suite is run: behaviour must not depend on them.
 MODES: Mapping[str, tuple[str, ...]] = {
