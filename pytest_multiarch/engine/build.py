@@ -26,6 +26,12 @@ __tracebackhide__ = True
 #: Layers travel to the engine over a local socket: gzip would only cost time (5 s instead of 10 for 230 MB).
 COMPRESSION = "compression=uncompressed"
 
+#: The output that loads nothing and tells the digest that a load would have, so both are compressed alike.
+DIGEST_ONLY = f"type=image,push=false,{COMPRESSION}"
+
+#: Attestations carry the time: with them every build would have a new digest.
+WITHOUT_ATTESTATIONS = ("--provenance=false", "--sbom=false")
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -60,7 +66,7 @@ def build(
     """Build `spec` for `platform` and see to it that the engine holds the result.
 
     On a builder apart from the engine the digest is asked first, and nothing is loaded that the engine holds
-    already. Attestations are off: they carry the time, so every build would have a new digest.
+    already.
 
     Args:
         project: a name fit for a tag's path; the newest image of each project and platform is kept.
@@ -165,7 +171,7 @@ def _apart(task: _Task, tags: Tags) -> tuple[str, Mapping[str, Any] | None]:
 
     Returns the id, and the engine's description where it held the image before.
     """
-    promised = id_in(task.ask("--output", f"type=image,push=false,{COMPRESSION}"), task.engine)
+    promised = id_in(task.ask("--output", DIGEST_ONLY), task.engine)
     found = task.engine.inspect("image", tags.of(promised))
     if found:
         return promised, found
@@ -211,7 +217,7 @@ class Tags:
 def arguments(spec: ImageSpec, platform: Platform, builder: str) -> list[str]:
     """Return `buildx build` and its words for `spec`, up to the output and the context."""
     words = ["buildx", "build", "--builder", builder, "--platform", str(platform)]
-    words += ["--provenance=false", "--sbom=false", "--progress=plain"]
+    words += [*WITHOUT_ATTESTATIONS, "--progress=plain"]
     words += _each("--file", [str(spec.dockerfile)] if spec.dockerfile else [])
     words += _each("--target", [spec.target] if spec.target else [])
     words += _each(

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -227,11 +227,10 @@ class Engine:
             return None
         raise _refusal(finished.complaint, shown=process.shown(finished.argv))
 
-    def inspect_all(self, kind: str, references: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Return what `docker KIND inspect` says of those things that the engine has, by reference."""
-        names = list(references)
-        said = json.loads(self.call(kind, "inspect", *names, check=False).stdout or b"[]") if names else []
-        return {tag: found for found in said for tag in found.get("RepoTags") or [] if tag in names}
+    def images(self, tags: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return what `docker image inspect` says of those images that the engine has, by tag."""
+        said = json.loads(self.call("image", "inspect", *tags, check=False).stdout or b"[]") if tags else []
+        return {tag: found for found in said for tag in found.get("RepoTags") or [] if tag in tags}
 
     def runs(self, container: str) -> bool:
         """Tell whether there is such a container, and whether it runs."""

@@ -329,10 +329,11 @@ class Session:
 
     def _unchanged(self, key: str) -> Image | None:
         """Return the image where nothing changed since it was built: asked once per run, for all of them."""
-        if key not in self._wanted:
-            return None
-        same = self.once("unchanged", self._found_unchanged)
-        return Image(**same[key]) if key in same else None
+        if key in self._wanted:
+            with contextlib.suppress(MultiarchError):  # where the question fails, a build is none the worse
+                same = self.once("unchanged", self._found_unchanged)
+                return Image(**same[key]) if key in same else None
+        return None
 
     def _found_unchanged(self) -> dict[str, dict[str, Any]]:
         found = unchanged.find(self.engine, self.builder(), self._wanted)

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_multiarch.engine.build import COMPRESSION, Image, Tags, id_in, other_platform
+from pytest_multiarch.engine.build import (
+    DIGEST_ONLY,
+    WITHOUT_ATTESTATIONS,
+    Image,
+    Tags,
+    id_in,
+    other_platform,
+)
 from pytest_multiarch.engine.builder import Builder
 from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.engine.context import check_context
@@ -49,9 +56,13 @@ def find(engine: Engine, builder: Builder, wanted: Mapping[str, Wanted]) -> dict
     Args:
         wanted: by names of letters, digits, "-" and "_".
 
+    Raises:
+        MultiarchError: the engine didn't answer, which says nothing of any image.
+
     """
     began = time.monotonic()
-    asked = {name: want for name, want in wanted.items() if _can_ask(want.spec)}
+    specs = {spec for spec in {want.spec for want in wanted.values()} if _can_ask(spec)}
+    asked = {name: want for name, want in wanted.items() if want.spec in specs}
     if not asked:
         return {}
     passing = {} if builder.apart else {name: engine.passing(want.project) for name, want in asked.items()}
@@ -59,9 +70,7 @@ def find(engine: Engine, builder: Builder, wanted: Mapping[str, Wanted]) -> dict
         metadata = _asked(engine, builder, bake_file(asked, passing))
         ids = {name: id_in(metadata[name], engine) for name in asked if name in metadata}
         tags = {name: Tags(engine, asked[name].project, asked[name].platform).of(ids[name]) for name in ids}
-        held = engine.inspect_all("image", tags.values())
-    except MultiarchError:
-        return {}
+        held = engine.images(list(tags.values()))
     finally:
         if passing:
             engine.call("rmi", "--no-prune", *passing.values(), check=False)
@@ -100,7 +109,7 @@ def _target(want: Wanted, tag: str | None) -> dict[str, Any]:
         "cache-from": list(spec.cache_from),
         "platforms": [str(want.platform)],
         "tags": [tag] if tag else [],
-        "output": ["type=docker" if tag else f"type=image,push=false,{COMPRESSION}"],
+        "output": ["type=docker" if tag else DIGEST_ONLY],
     }
     return {name: _literal(value) for name, value in fields.items() if value}
 
@@ -139,7 +148,7 @@ def _asked(engine: Engine, builder: Builder, definition: Mapping[str, Any]) -> M
     with tempfile.TemporaryDirectory(dir=engine.scratch, prefix="unchanged-") as folder:
         metadata = Path(folder, "metadata.json")
         finished = engine.call(
-            "buildx", "bake", "--builder", builder.name, "--provenance=false", "--sbom=false",
+            "buildx", "bake", "--builder", builder.name, *WITHOUT_ATTESTATIONS,
             "--progress=rawjson", "--metadata-file", str(metadata), "--file", "-",
             timeout=PATIENCE, input=json.dumps(definition).encode(), check=False, until=takes_a_step,
         )  # fmt: skip
