@@ -199,6 +199,25 @@ def test_what_changed_is_built_platform_by_platform(
     assert at.images(first[0].project) == {image.tag for image in second}
 
 
+def test_a_question_without_an_answer_costs_no_image(
+    opened: Opener, containerd: TestEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ImageSpec(folder, build_contexts=containerd.base_images)
+    targets = [(spec, name) for name in THREE[:2]]
+    first = [opened(driver="docker").image(*target).id for target in targets]
+    call = Engine.call
+
+    def hangs(engine: Engine, *args: str, **options: Any) -> Finished:
+        if args[:2] == ("buildx", "bake"):
+            raise DeadlinePassed("`docker buildx bake` did not end in 30 seconds")
+        return call(engine, *args, **options)
+
+    monkeypatch.setattr(Engine, "call", hangs)
+    session = opened(driver="docker")
+    session.start_builds(targets)
+    assert [session.image(*target).id for target in targets] == first
+
+
 @on_two
 def test_a_platform_that_fails_now_takes_no_other_with_it(
     open_session: Opener, folder: Path, base: dict[str, str], asked: list[tuple[str, bool]]
