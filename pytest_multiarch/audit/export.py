@@ -40,6 +40,9 @@ class Engine(Protocol):
     def call(self, *args: str, timeout: float = ..., check: bool = ...) -> process.Finished:
         """Run the client with `args` and return what it left."""
 
+    def remove(self, container: str) -> str:
+        """Remove a container."""
+
 
 def read_image(engine: Engine, image: str, platform: Platform | None = None, timeout: float = PATIENCE) -> Tree:
     """Return the file system of an image that the engine holds; what is under a VOLUME is the image's own.
@@ -68,7 +71,7 @@ def _container(engine: Engine, image: str, platform: Platform | None) -> Iterato
     try:
         yield container
     finally:
-        engine.call("rm", "--force", "--volumes", container, check=False)
+        engine.remove(container)
 
 
 def _export(engine: Engine, container: str, timeout: float) -> Tree:

@@ -94,7 +94,7 @@ class BinfmtImage:
         try:
             yield container
         finally:
-            self._engine.call("rm", "--force", "--volumes", container, timeout=RUN, check=False)
+            self._engine.remove(container)
 
     def _start(self, container: str) -> Finished:
         finished = self._engine.call("start", "--attach", container, timeout=RUN, check=False)

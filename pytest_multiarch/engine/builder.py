@@ -198,7 +198,7 @@ class Builders:
         try:
             self._engine.call(*run, timeout=PATIENCE)
         except MultiarchError as error:
-            self._engine.call("rm", "--force", "--volumes", name, check=False)
+            self._engine.remove(name)
             raise BuilderError(
                 "the session builder's container can't be started",
                 why="BuildKit needs a privileged container",
@@ -233,5 +233,4 @@ def remove_if_idle(engine: Engine, state: State, name: str) -> str:
 
 def _remove(engine: Engine, name: str) -> str:
     engine.call("buildx", "rm", name, check=False)
-    removed = engine.call("rm", "--force", "--volumes", name, check=False)
-    return "" if removed.ok or "no such container" in removed.complaint.lower() else removed.complaint
+    return engine.remove(name)

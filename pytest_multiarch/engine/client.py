@@ -39,6 +39,10 @@ PATIENCE = 60.0
 BUILDX = (0, 8)
 
 
+#: What the engine says of a thing that it doesn't have.
+_NO_SUCH = re.compile(r"no such (image|container|object)|not found", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What the engine says of itself.
@@ -223,7 +227,7 @@ class Engine:
         if finished.ok:
             found: list[dict[str, Any]] = json.loads(finished.stdout or b"[]")
             return found[0] if found else None
-        if re.search(r"no such (image|container|object)|not found", finished.complaint, re.IGNORECASE):
+        if _NO_SUCH.search(finished.complaint):
             return None
         raise _refusal(finished.complaint, shown=process.shown(finished.argv))
 
@@ -231,6 +235,23 @@ class Engine:
         """Return what `docker image inspect` says of those images that the engine has, by tag."""
         said = json.loads(self.call("image", "inspect", *tags, check=False).stdout or b"[]") if tags else []
         return {tag: found for found in said for tag in found.get("RepoTags") or [] if tag in tags}
+
+    def remove(self, container: str) -> str:
+        """Remove a container with its own volumes, running or not; return when the engine has none of that name.
+
+        One that ended may be on its way out by itself (`--rm`): `docker rm` then refuses at once, and to believe
+        it would leave the container behind for as long as that takes.
+
+        Returns what the engine said where it refuses, "" where the container is gone.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            finished = self.call("rm", "--force", "--volumes", container, check=False)
+            if finished.ok or _NO_SUCH.search(finished.complaint):
+                return ""
+            if "already in progress" not in finished.complaint or time.monotonic() > deadline:
+                return finished.complaint
+            time.sleep(0.05)
 
     def runs(self, container: str) -> bool:
         """Tell whether there is such a container, and whether it runs."""

@@ -265,7 +265,7 @@ class Container:
             return
         client.hang_up()
         if self._launch.service or not client.ended(HANG_UP):
-            self._engine.call("kill", self.name, check=False)
+            self._engine.remove(self.name)
             client.ended(HANG_UP)
         client.end()
 
@@ -304,7 +304,7 @@ class Container:
                     return None
                 raise start_error(self.platform, client.returncode, client.text)
         except BaseException:
-            self._engine.call("rm", "--force", "--volumes", self.name, check=False)
+            self._engine.remove(self.name)
             client.end()
             raise
         return client
@@ -418,7 +418,7 @@ class Container:
             if done.returncode == 1 and self._engine.inspect("container", name):
                 raise start_error(self.platform, 1, done.complaint)
         except MultiarchError:
-            self._engine.call("rm", "--force", "--volumes", name, check=False)
+            self._engine.remove(name)
             raise
         return done.returncode, done.stdout, done.stderr
 

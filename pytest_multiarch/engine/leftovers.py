@@ -83,11 +83,9 @@ class Leftovers:
         """Remove one thing; return what the engine said where it refused, "" where it is gone."""
         if left.kind == "builder":
             return remove_if_idle(self._engine, self._state, left.name)
-        words = {
-            "container": ("rm", "--force", "--volumes"),
-            "cache": ("volume", "rm", "--force"),
-            "image": ("image", "rm"),
-        }[left.kind]
+        if left.kind == "container":
+            return self._engine.remove(left.name)
+        words = {"cache": ("volume", "rm", "--force"), "image": ("image", "rm")}[left.kind]
         finished = self._engine.call(*words, left.name, check=False)
         if left.kind == "image" and not self._project(left.name).lives:
             self._project(left.name).forget()

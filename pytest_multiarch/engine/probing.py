@@ -133,7 +133,7 @@ def in_container(engine: Engine, program: bytes) -> Iterator[Run]:
         except DeadlinePassed as error:
             return Answer(False, said=str(error))
         finally:
-            engine.call("rm", "--force", "--volumes", name, timeout=60, check=False)
+            engine.remove(name)
 
     try:
         yield run
