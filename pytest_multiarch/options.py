@@ -219,7 +219,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("build-timeout", "seconds for one platform's build", "SECONDS", default=3600.0, parse=_number(float)),
     Option(
         "jobs",
-        "emulated builds in flight at once, over all workers (default: cores)",
+        "emulated builds, and workers with emulated commands, in flight at once (default: cores)",
         "NUMBER",
         parse=_number(int),
     ),

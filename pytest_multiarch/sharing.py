@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
-import random
 import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -283,16 +284,17 @@ class Run:
             return True
 
     @contextlib.contextmanager
-    def place(self, places: int, timeout: float) -> Iterator[None]:
-        """Hold one of so many places that all processes share; wait at most `timeout` seconds for one."""
-        paths = [self.folder / f"place-{number}.lock" for number in range(places)]
+    def place(self, what: str, places: int, timeout: float) -> Iterator[None]:
+        """Hold one of the places for `what` that all processes share; wait at most `timeout` seconds for one."""
+        deadline = time.monotonic() + timeout
         with contextlib.ExitStack() as held:
-            for path in paths:
-                with contextlib.suppress(StateError):  # taken
-                    held.enter_context(_held(path, 0))
+            for number in itertools.cycle(range(places)):
+                last = number == places - 1
+                with contextlib.suppress(Timeout):  # taken: look at the next one
+                    held.enter_context(_locked(self.folder / f"{what}-{number}.lock", POLL if last else 0))
                     break
-            else:
-                held.enter_context(_held(random.choice(paths), timeout))  # noqa: S311 - which one is no secret
+                if last and time.monotonic() > deadline:
+                    raise StateError(f"none of the {places} places for {what} was free within {timeout:g} seconds")
             yield
 
     def remove(self) -> None:
@@ -309,15 +311,22 @@ def forget(uid: str) -> None:
 
 @contextlib.contextmanager
 def _held(path: Path, timeout: float) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        with _usable(path.parent):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock.acquire(timeout=timeout, poll_interval=POLL)
-    except Timeout:
-        raise StateError(
-            f"the lock {path} was not free within {timeout:g} seconds", why="another session holds it"
-        ) from None
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(_locked(path, timeout))
+        except Timeout:
+            raise StateError(
+                f"the lock {path} was not free within {timeout:g} seconds", why="another session holds it"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path, timeout: float) -> Iterator[None]:
+    lock = FileLock(path, thread_local=False)  # whoever lets go of it may be another thread
+    with _usable(path.parent):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout, poll_interval=POLL)
     try:
         yield
     finally:

@@ -66,7 +66,8 @@ class Suite:
         from pytest_multiarch.engine.session import Session
 
         interrupts.heed(self._config)
-        return Session(self.settings, self._config.rootpath, self.run_id)
+        workers = int(str(self._worker["workercount"])) if self._worker else 1
+        return Session(self.settings, self._config.rootpath, self.run_id, workers)
 
     @cached_property
     def platforms(self) -> tuple[str, ...]:

@@ -104,15 +104,22 @@ class Launch:
 class Container:
     """A running container of one platform.
 
-    `id` is the engine's id of it, `image` and `platform` are what runs in it.
+    `id` is the engine's id of it, `image` and `platform` are what runs in it; `turn` is held while a command runs.
     """
 
     def __init__(
-        self, engine: Engine, settings: Settings, image: Image, emulator: Emulator, launch: Launch
+        self,
+        engine: Engine,
+        settings: Settings,
+        image: Image,
+        emulator: Emulator,
+        launch: Launch,
+        turn: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self.image = image
         self._id = self._gave_up = ""
-        self._engine, self._settings, self._emulator, self._launch = engine, settings, emulator, launch
+        self._engine, self._settings, self._emulator = engine, settings, emulator
+        self._launch, self._turn = launch, turn
         self._guard = threading.Lock()
         self._start()
 
@@ -170,14 +177,24 @@ class Container:
             raise ContainerError("a command can't contain a NUL", evidence=repr(words)[:200])
         patience = self._settings.timeout if timeout is None else timeout
         extra = _exec_options(user, workdir, env)
+        with self._turn():  # the wait for it is none of the command's time
+            result = self._result(words, extra, stdin, patience)
+        if check and result.returncode != 0:
+            raise self._failure(words, result.returncode, _said(result.stdout_bytes, result.stderr_bytes))
+        return result
+
+    def _result(
+        self, words: str | tuple[str, ...], extra: list[str], stdin: str | bytes | None, timeout: float
+    ) -> Result:
+        """Run a command and return what it left; one that must be given up takes its container with it."""
         began = time.monotonic()
         try:
             if self._client is None:
-                code, out, err = self._run_alone(words, extra, stdin, patience)
+                code, out, err = self._run_alone(words, extra, stdin, timeout)
             elif extra or stdin is not None:
-                code, out, err = self._run_apart(words, extra, stdin, patience)
+                code, out, err = self._run_apart(words, extra, stdin, timeout)
             else:
-                code, out, err = self._run_in_shell(words, patience)
+                code, out, err = self._run_in_shell(words, timeout)
         except (DeadlinePassed, OutputTooLarge) as error:
             self._gave_up = f"`{_shown(words)}`: {error.what}"
             self.kill()
@@ -191,10 +208,7 @@ class Container:
             self._gave_up = f"`{_shown(words)}`, which was interrupted"
             self.kill()
             raise
-        result = Result(words, code, out, err, time.monotonic() - began)
-        if check and code != 0:
-            raise self._failure(words, code, _said(out, err))
-        return result
+        return Result(words, code, out, err, time.monotonic() - began)
 
     def address(self, port: int) -> tuple[str, int]:
         """Return the (host, port) where a published port of the container is reached.

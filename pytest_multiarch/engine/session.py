@@ -25,6 +25,7 @@ from pytest_multiarch.engine.leftovers import Leftovers, heir
 from pytest_multiarch.engine.services import ContainerFactory
 from pytest_multiarch.engine.shared import SharedContainers
 from pytest_multiarch.engine.siblings import check_shell
+from pytest_multiarch.engine.turns import Turns
 from pytest_multiarch.errors import BuildError, MultiarchError
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
@@ -49,10 +50,11 @@ class Session:
         settings: what the user asked for.
         root: pytest's root folder, which names the project.
         run: the run's id, the same in all workers.
+        workers: their number, 1 in a plain run.
 
     """
 
-    def __init__(self, settings: Settings, root: Path, run: str) -> None:
+    def __init__(self, settings: Settings, root: Path, run: str, workers: int = 1) -> None:
         self.settings = settings
         self.id = uuid.uuid4().hex[:12]
         self._root, self._run_id = root, re.sub(r"[^\w.-]", "-", run)
@@ -60,6 +62,8 @@ class Session:
         self._images_seen: dict[str, Image] = {}
         self._builder_seen: Builder | None = None
         self._shared = SharedContainers(self._started_shell)
+        self._crowded = workers > settings.jobs
+        self._turns = Turns(partial(self._place, "commands"))
         self._sweeping = threading.Lock()
         self._builds: list[threading.Thread] = []
         self._wanted: dict[str, unchanged.Wanted] = {}
@@ -308,7 +312,7 @@ class Session:
         builder = self.builder()
         if same := self._unchanged(self._image_key(spec, str(platform))):
             return same
-        with contextlib.nullcontext() if platform == self.native else self._run.place(self.settings.jobs, timeout):
+        with contextlib.nullcontext() if platform == self.native else self._place("builds"):
             try:
                 return build(self.engine, builder, spec, platform, project=project, timeout=timeout)
             except BuildError:
@@ -353,7 +357,12 @@ class Session:
         if image.says:
             raise wrong_platform(emulator.platform, image.says)
         self._sweep()
-        return Container(self.engine, self.settings, image, emulator, launch)
+        turn = self._turns.take if self._crowded and emulator.version is not None else contextlib.nullcontext
+        return Container(self.engine, self.settings, image, emulator, launch, turn)
+
+    def _place(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Hold one of the `--multiarch-jobs` places that there are for emulated `what` in all workers together."""
+        return self._run.place(what, self.settings.jobs, self.settings.build_timeout)
 
     def _sweep(self) -> None:
         """Remove what dead sessions left: once, before our first container."""

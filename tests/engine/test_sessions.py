@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,55 @@ def machine(container): return container.run("uname -m").stdout.strip()
 def test_a(machine, platform): assert machine in platform.machines
 """)
     image_project.run(TWO, "-k", "test_").assert_outcomes(passed=2)
+
+
+# --- how much is emulated at once
+
+#: When something began and when it ended, in seconds of the machine's own clock.
+SPAN = "cut -d' ' -f1 /proc/uptime; sleep 0.5; cut -d' ' -f1 /proc/uptime"
+
+BOUNDED = """
+import os, pathlib, threading, pytest
+
+def test_build(container, platform):
+    pathlib.Path(f"build-{platform.architecture}").write_text(container.run("cat /span", check=True).stdout)
+
+@pytest.mark.parametrize("number", range(3))
+def test_command(container, platform, number):
+    name = f"command-{platform.architecture}-{number}-{os.environ['PYTEST_XDIST_WORKER']}"
+    pathlib.Path(name).write_text(container.run(SPAN, check=True).stdout)
+
+def test_two_commands_that_need_each_other(container):
+    waits = threading.Thread(target=container.run, args=("until [ -e /go ]; do sleep 0.1; done",))
+    waits.start()
+    container.run("touch /go", check=True)
+    waits.join(30)
+    assert not waits.is_alive()
+"""
+
+
+def overlaps(spans: Iterable[Path]) -> int:
+    """Return how many of these spans of time begin before the one before them has ended."""
+    times = sorted([float(word) for word in path.read_text().split()] for path in spans)
+    return sum(later[0] < earlier[1] for earlier, later in itertools.pairwise(times))
+
+
+@pytest.mark.parametrize(("jobs", "bounded"), [(1, True), (9, False)])
+def test_as_many_emulated_builds_and_workers_commands_as_jobs_run_at_once(
+    image_project: Project, jobs: int, bounded: bool
+) -> None:
+    image_project.file(
+        "Dockerfile", f"FROM alpine:3.22\nRUN : {image_project.path} {jobs}; {{ {SPAN}; }} >/span\n"
+    )
+    image_project.tests(BOUNDED.replace("SPAN", repr(SPAN)))
+    result = image_project.run(
+        "--platforms=arm64,ppc64le,s390x", "-k", "test_", "-n", "3", f"--multiarch-jobs={jobs}"
+    )
+    result.assert_outcomes(passed=15)
+    builds, commands = (list(image_project.path.glob(f"{what}-*")) for what in ("build", "command"))
+    assert (len(builds), len(commands)) == (3, 9)
+    assert len({path.name.rpartition("-")[2] for path in commands}) > 1, "the test's own point: several workers"
+    assert [not overlaps(builds), not overlaps(commands)] == [bounded, bounded]
 
 
 # --- two sessions, and sessions that die
