@@ -67,9 +67,24 @@ class TestEngine:
         return {name.strip("* \\_") for name in names if "multiarch" in name}
 
     def images(self, project: str = "") -> set[str]:
-        """Return the tags of our images, or of those of one project."""
-        tags = self.listed("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
-        return {tag for tag in tags if tag.startswith(f"multiarch.local/{self.state.id}/{project}")}
+        """Return the tags of our images, or of those of one project.
+
+        The engine refuses to list while an image is removed, so it is asked a few times.
+        """
+        ours = f"multiarch.local/{self.state.id}/{project}"
+        asked = (
+            "image",
+            "ls",
+            "--filter",
+            "reference=multiarch.local/*/*",
+            "--format",
+            "{{.Repository}}:{{.Tag}}",
+        )
+        for last in (False, False, False, True):
+            tags = self.docker(*asked, check=last).splitlines()
+            if tags:
+                break
+        return {tag for tag in tags if tag.startswith(ours)}
 
     @property
     def cache(self) -> str:

@@ -17,7 +17,7 @@ from pytest_multiarch.audit.config import Config
 from pytest_multiarch.engine.builder import Builder
 from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.engine.context import check_context
-from pytest_multiarch.errors import BuildError, DeadlinePassed, ImageError
+from pytest_multiarch.errors import BuildError, DeadlinePassed, ImageError, MultiarchError
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.platforms import Platform
 
@@ -204,14 +204,12 @@ class Tags:
 
     def drop_others(self, kept: str) -> None:
         """Remove the older images; one that a container still uses stays until next time."""
-        listed = self._engine.call(
-            "image", "ls", "--filter", f"reference={self.repository}:{self.slug}-*", "--format",
-            "{{.Repository}}:{{.Tag}}", check=False,
-        )  # fmt: skip
         pattern = re.compile(re.escape(f"{self.repository}:{self.slug}") + r"-[0-9a-f]{16}")
-        older = [tag for tag in listed.text.split() if tag != kept and pattern.fullmatch(tag)]
-        if older:
-            self._engine.call("rmi", *older, check=False)
+        with contextlib.suppress(MultiarchError):  # they stay until next time, too
+            tags = self._engine.tags(f"{self.repository}:{self.slug}-*")
+            older = [tag for tag in tags if tag != kept and pattern.fullmatch(tag)]
+            if older:
+                self._engine.call("rmi", *older, check=False)
 
 
 def arguments(spec: ImageSpec, platform: Platform, builder: str) -> list[str]:

@@ -231,6 +231,23 @@ class Engine:
             return None
         raise _refusal(finished.complaint, shown=process.shown(finished.argv))
 
+    def tags(self, pattern: str) -> list[str]:
+        """Return the tags that match a pattern, sorted.
+
+        On the containerd store the whole listing fails when an image, anybody's, is removed meanwhile ("failed to
+        read config content: NotFound"): so it is asked again.
+
+        Raises:
+            EngineError: the engine doesn't answer.
+
+        """
+        words = ("image", "ls", "--filter", f"reference={pattern}", "--format", "{{.Repository}}:{{.Tag}}")
+        for last in (False, False, False, False, True):
+            listed = self.call(*words, check=last)
+            if listed.ok:
+                break
+        return sorted(set(listed.text.split()))
+
     def images(self, tags: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return what `docker image inspect` says of those images that the engine has, by tag."""
         said = json.loads(self.call("image", "inspect", *tags, check=False).stdout or b"[]") if tags else []

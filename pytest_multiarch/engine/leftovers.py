@@ -122,11 +122,7 @@ class Leftovers:
         return self._state.project(self._engine.project_of(tag))
 
     def _tags(self) -> list[str]:
-        pattern = f"{self._engine.repository}/*"
-        listed = self._engine.call(
-            "image", "ls", "--filter", f"reference={pattern}", "--format", "{{.Repository}}:{{.Tag}}"
-        ).text
-        return sorted(set(listed.split()))
+        return self._engine.tags(f"{self._engine.repository}/*")
 
 
 def heir() -> process.Heir | None:

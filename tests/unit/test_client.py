@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from pytest_multiarch import EngineError
 from pytest_multiarch.engine import client
-from pytest_multiarch.engine.client import parse_info, version_of
+from pytest_multiarch.engine.client import Engine, parse_info, version_of
 
 #: Captured from Docker 28.5 with the containerd store, cut to what is read.
 SAID = {
@@ -73,3 +76,30 @@ def test_a_refusal_says_what_to_do_and_keeps_the_words(said: str, told: str) -> 
     assert isinstance(error, EngineError)
     assert str(error).startswith(told)
     assert said in str(error)
+
+
+#: What the containerd store says while an image goes away: whose listing meets that can't be chosen.
+GOES_AWAY = (
+    "Error response from daemon: failed to read config content: NotFound: content digest sha256:28: not found"
+)
+
+
+@pytest.mark.parametrize("failures", [0, 3, 99])
+def test_a_listing_of_images_is_asked_again(
+    failures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(
+        f"""#!/bin/sh
+echo >>{tmp_path}/asked
+[ "$(wc -l <{tmp_path}/asked)" -gt {failures} ] || {{ echo "{GOES_AWAY}" >&2; exit 1; }}
+printf 'b:1\\na:1\\nb:1\\n'
+"""
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    if failures < 5:
+        assert Engine().tags("*") == ["a:1", "b:1"]
+    else:
+        with pytest.raises(EngineError, match="failed to read config content"):
+            Engine().tags("*")
