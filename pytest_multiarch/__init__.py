@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_multiarch.engine.containers import Container, Result
+    from pytest_multiarch.engine.containers import Container
+    from pytest_multiarch.engine.results import Result
     from pytest_multiarch.engine.services import ContainerFactory
     from pytest_multiarch.errors import (
         BuilderError,
@@ -56,7 +57,7 @@ _HOMES = {
     "ContainerFactory": "engine.services",
     "ImageSpec": "imagespec",
     "Platform": "platforms",
-    "Result": "engine.containers",
+    "Result": "engine.results",
 }
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_multiarch import process
-from pytest_multiarch.engine.attached import Attached
-from pytest_multiarch.engine.build import Image
-from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.engine.faults import fault, start_error
+from pytest_multiarch.engine.launching import NO_SHELL, STARTING, Launch, Launcher
+from pytest_multiarch.engine.results import Result
 from pytest_multiarch.engine.shell import Shell, late, too_large
 from pytest_multiarch.errors import (
     CommandFailed,
@@ -36,69 +33,13 @@ from pytest_multiarch.platforms import Platform
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-    from pytest_multiarch.engine.emulators import Emulator
-
 __tracebackhide__ = True
-
-#: Seconds for a container to start: 0.3 natively, more where the machine is busy with emulated builds.
-STARTING = 60.0
 
 #: Seconds for a container to end when its lifeline is let go: it takes 0.2, even of a busy loop.
 HANG_UP = 5.0
 
 #: Seconds in which a container ends whose shell was killed together with it.
 DYING = 1.0
-
-#: The lifeline: it always sits in a read, so the end of its standard input (our death, too) ends the container.
-LIFELINE = "echo up; read x"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What one command in a container left.
-
-    Attributes:
-        command: as it was given.
-        returncode: 0-255; 128 + n where signal n ended it.
-        stdout_bytes, stderr_bytes: exact.
-        duration: seconds.
-
-    """
-
-    command: str | tuple[str, ...]
-    returncode: int
-    stdout_bytes: bytes
-    stderr_bytes: bytes
-    duration: float
-
-    @property
-    def stdout(self) -> str:
-        r"""Return standard output as text; bytes that aren't UTF-8 show as `\xNN`."""
-        return self.stdout_bytes.decode(errors="backslashreplace")
-
-    @property
-    def stderr(self) -> str:
-        r"""Return standard error as text; bytes that aren't UTF-8 show as `\xNN`."""
-        return self.stderr_bytes.decode(errors="backslashreplace")
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How one container is started.
-
-    Attributes:
-        command: the arguments after the image; None is the image's own.
-        env: variables to set.
-        ports: container port -> port on the host, None for a free one.
-        service: whether it is the image's own program, started as in production: without our shell, and
-            without `--init`, since tini runs a script without `#!` where production refuses.
-
-    """
-
-    command: Sequence[str] | None = None
-    env: Mapping[str, str] | None = None
-    ports: Mapping[int, int | None] | None = None
-    service: bool = False
 
 
 class Container:
@@ -109,17 +50,14 @@ class Container:
 
     def __init__(
         self,
-        engine: Engine,
-        settings: Settings,
-        image: Image,
-        emulator: Emulator,
+        launcher: Launcher,
         launch: Launch,
+        settings: Settings,
         turn: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        self.image = image
+        self._launcher, self._launch, self._settings, self._turn = launcher, launch, settings, turn
+        self._engine, self._emulator, self.image = launcher.engine, launcher.emulator, launcher.image
         self._id = self._gave_up = ""
-        self._engine, self._settings, self._emulator = engine, settings, emulator
-        self._launch, self._turn = launch, turn
         self._guard = threading.Lock()
         self._start()
 
@@ -296,54 +234,9 @@ class Container:
         self._mine = threading.local()
         self._first: Shell | None = None
         self._id = self._gave_up = ""
-        self._client: Attached | None = self._launched()
+        self._client = self._launcher.start(self.name, self._launch)
         if self._client is not None and not self._launch.service:
             self._first = self._new_shell()
-
-    def _launched(self) -> Attached | None:
-        """Return the client of the started container; None where the image has no shell to live in."""
-        service = self._launch.service
-        words = [*self._engine.command, "run", "--rm", "--log-driver=none", *self._common(self.name)]
-        if service:
-            words += [*self._published(), self.image.id, *(self._launch.command or ())]
-        else:
-            words += ["-i", "--init", "--entrypoint", "sh", self.image.id, "-c", LIFELINE]
-        client = Attached(words, env=self._engine.env, stdin=not service)
-        try:
-            if service:
-                self._await_running(client)
-            elif not client.wait_for(lambda: client.stdout.startswith(b"up\n"), STARTING):
-                client.end()
-                if _NO_SHELL.search(client.text):
-                    return None
-                raise start_error(self.platform, client.returncode, client.text)
-        except BaseException:
-            self._engine.remove(self.name)
-            client.end()
-            raise
-        return client
-
-    def _await_running(self, client: Attached) -> None:
-        """Wait until the engine has started the program, or the client has given up."""
-
-        def started() -> bool:
-            state = (self._engine.inspect("container", self.name) or {}).get("State", {})
-            return state.get("Status") in ("running", "exited")
-
-        client.wait_for(started, STARTING, every=0.05)
-        if client.returncode in (125, 126, 127) and not client.stdout:
-            raise start_error(self.platform, client.returncode, client.text)
-
-    def _common(self, name: str) -> list[str]:
-        words = ["--platform", str(self.platform).removesuffix("/v8"), "--pull=never", "--name", name]
-        for key, value in {**self._emulator.environment, **(self._launch.env or {})}.items():
-            words += ["--env", f"{key}={value}"]
-        return [*words, *self._engine.labels, *self._settings.run_args]
-
-    def _published(self) -> list[str]:
-        at = "" if self._engine.address else "127.0.0.1:"
-        ports = self._launch.ports or {}
-        return [word for inner, outer in ports.items() for word in ("--publish", f"{at}{outer or ''}:{inner}")]
 
     def _new_shell(self) -> Shell:
         words = [*self._engine.command, "exec", "-i", self.name, "sh"]
@@ -352,7 +245,7 @@ class Container:
         except ContainerError as error:
             if not self._runs():
                 raise self._gone() from None
-            if _NO_SHELL.search(error.evidence):
+            if NO_SHELL.search(error.evidence):
                 raise _no_shell(self) from None
             raise
         with self._guard:
@@ -420,14 +313,9 @@ class Container:
         if isinstance(words, str):
             raise _no_shell(self)
         name = f"multiarch-{uuid.uuid4().hex[:12]}"
-        create = ["create", "--rm", "-i", "--init", "--log-driver=none", *self._common(name), *extra]
         try:
             # Created first, so that the time of the command is its own; `--rm` takes it away once it has run.
-            made = self._engine.call(
-                *create, "--entrypoint", words[0], self.image.id, *words[1:], timeout=STARTING, check=False
-            )
-            if not made.ok:
-                raise start_error(self.platform, made.returncode, made.complaint)
+            self._launcher.create(name, words, extra)
             done = self._client_run(["start", "-a", "-i", name], stdin, timeout)
             if done.returncode == 1 and self._engine.inspect("container", name):
                 raise start_error(self.platform, 1, done.complaint)
@@ -455,10 +343,6 @@ class Container:
             do="" if self._gave_up else "137 means killed: by a test, or by the kernel for want of memory",
             evidence=self.logs().removeprefix("up\n"),
         )
-
-
-#: The runtime's word for an image without `sh`, and tini's.
-_NO_SHELL = re.compile(r"exec: \"sh\": executable file not found|exec sh failed: No such file", re.IGNORECASE)
 
 
 def _no_shell(container: Container) -> ImageError:

@@ -7,7 +7,8 @@ import shlex
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
-from pytest_multiarch.engine.containers import Container, Launch
+from pytest_multiarch.engine.containers import Container
+from pytest_multiarch.engine.launching import Launch
 from pytest_multiarch.errors import ContainerDied, DeadlinePassed
 
 __tracebackhide__ = True

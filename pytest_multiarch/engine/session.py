@@ -19,8 +19,9 @@ from pytest_multiarch.engine import published, unchanged
 from pytest_multiarch.engine.build import Image, build, wrong_platform
 from pytest_multiarch.engine.builder import Builder, Builders
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.containers import Container, Launch
+from pytest_multiarch.engine.containers import Container
 from pytest_multiarch.engine.emulators import Emulator, Emulators
+from pytest_multiarch.engine.launching import Launch, Launcher
 from pytest_multiarch.engine.leftovers import Leftovers, heir
 from pytest_multiarch.engine.services import ContainerFactory
 from pytest_multiarch.engine.shared import SharedContainers
@@ -358,7 +359,8 @@ class Session:
             raise wrong_platform(emulator.platform, image.says)
         self._sweep()
         turn = self._turns.take if self._crowded and emulator.version is not None else contextlib.nullcontext
-        return Container(self.engine, self.settings, image, emulator, launch, turn)
+        launcher = Launcher(self.engine, image, emulator, self.settings.run_args)
+        return Container(launcher, launch, self.settings, turn)
 
     def _place(self, what: str) -> contextlib.AbstractContextManager[None]:
         """Hold one of the `--multiarch-jobs` places that there are for emulated `what` in all workers together."""
