@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+import pytest_multiarch
 from pytest_multiarch import errors
 
 
@@ -34,3 +35,14 @@ def test_survives_the_way_to_another_process(kind: type[errors.MultiarchError]) 
 
 def test_the_tree_has_one_root_and_many_leaves() -> None:
     assert {errors.UnknownPlatform, errors.DeadlinePassed, errors.StateError} <= set(every_kind())
+
+
+@pytest.mark.parametrize("kind", every_kind())
+def test_every_kind_can_be_expected_by_a_users_test(kind: type[errors.MultiarchError]) -> None:
+    assert kind.__name__ in pytest_multiarch.__all__
+    assert getattr(pytest_multiarch, kind.__name__) is kind
+
+
+def test_the_public_names_are_sorted_and_all_there() -> None:
+    assert pytest_multiarch.__all__ == sorted(pytest_multiarch.__all__)
+    assert all(getattr(pytest_multiarch, name) for name in pytest_multiarch.__all__)
