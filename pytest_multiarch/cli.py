@@ -22,7 +22,7 @@ from pytest_multiarch.engine.session import described
 from pytest_multiarch.errors import ImageError, MultiarchError, printable
 from pytest_multiarch.options import BINFMT_IMAGE
 from pytest_multiarch.platforms import KNOWN, Platform
-from pytest_multiarch.sharing import State
+from pytest_multiarch.state import State
 
 EXIT_CODES = """\
 exit codes:

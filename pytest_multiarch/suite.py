@@ -163,7 +163,7 @@ class Suite:
         if "session" in self.__dict__:
             self.session.close()
         if self._worker is None and ("session" in self.__dict__ or self._facts):
-            from pytest_multiarch.sharing import forget
+            from pytest_multiarch.state import forget
 
             forget(self.run_id)
 

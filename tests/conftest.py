@@ -12,7 +12,7 @@ import pytest
 from engines import TestEngine, said_by_setup
 from projects import Project
 
-from pytest_multiarch.sharing import State
+from pytest_multiarch.state import State
 
 pytest_plugins = ["pytester"]
 

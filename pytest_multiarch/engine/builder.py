@@ -12,7 +12,8 @@ from functools import cached_property
 from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.errors import BuilderError, DeadlinePassed, MultiarchError
 from pytest_multiarch.options import Settings
-from pytest_multiarch.sharing import State, Users
+from pytest_multiarch.sharing import Users
+from pytest_multiarch.state import State
 
 __tracebackhide__ = True
 

@@ -16,7 +16,7 @@ from pytest_multiarch import process
 from pytest_multiarch.engine.builder import is_idle, remove_if_idle
 from pytest_multiarch.engine.client import CLIENT, OWNER, SESSION, Engine
 from pytest_multiarch.errors import MultiarchError
-from pytest_multiarch.sharing import Project, State
+from pytest_multiarch.state import Project, State
 
 __tracebackhide__ = True
 

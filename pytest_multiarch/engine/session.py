@@ -31,7 +31,8 @@ from pytest_multiarch.errors import BuildError, MultiarchError
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
 from pytest_multiarch.platforms import Platform
-from pytest_multiarch.sharing import Run, State
+from pytest_multiarch.sharing import Run
+from pytest_multiarch.state import State
 
 __tracebackhide__ = True
 

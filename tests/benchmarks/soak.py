@@ -23,7 +23,7 @@ from engines import TestEngine, said_by_setup  # noqa: E402
 from grounds import Ground, make_ground  # noqa: E402
 
 from pytest_multiarch.options import BUILDKIT_IMAGE  # noqa: E402
-from pytest_multiarch.sharing import State  # noqa: E402
+from pytest_multiarch.state import State  # noqa: E402
 
 TESTS = """
 def test_shell(container): assert container.run("uname -s").stdout == "Linux\\n"

@@ -16,7 +16,7 @@ from sources import DOCKERFILE, GETENT, SERVE, WITHOUT_SHELL, Opener, ini_for
 from pytest_multiarch import ImageSpec
 from pytest_multiarch.engine.session import Session
 from pytest_multiarch.options import Settings
-from pytest_multiarch.sharing import State
+from pytest_multiarch.state import State
 from pytest_multiarch.suite import SUITE
 
 

@@ -17,7 +17,7 @@ from engines import TestEngine
 from projects import words
 
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.sharing import State
+from pytest_multiarch.state import State
 
 #: Seconds in which everything must be gone, whatever happened (issue: nothing left behind).
 #: It is a promise for a machine that isn't overloaded.

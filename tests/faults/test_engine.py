@@ -12,7 +12,7 @@ import pytest
 from engines import TestEngine
 from grounds import QUICK, Ground, make_ground
 
-from pytest_multiarch.sharing import State
+from pytest_multiarch.state import State
 
 ENGINE = Path(__file__).parents[2] / ".ci" / "engine"
 NAME = "faults"

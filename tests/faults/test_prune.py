@@ -14,7 +14,7 @@ from grounds import QUICK, Ground, make_ground
 
 from pytest_multiarch.engine.client import OWNER, SESSION, Engine
 from pytest_multiarch.engine.leftovers import Leftovers
-from pytest_multiarch.sharing import State
+from pytest_multiarch.state import State
 
 
 @pytest.fixture

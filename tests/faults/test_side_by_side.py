@@ -14,7 +14,7 @@ from grounds import Ground, make_ground
 
 from pytest_multiarch.engine.session import Session
 from pytest_multiarch.errors import BuildError
-from pytest_multiarch.sharing import State
+from pytest_multiarch.state import State
 from pytest_multiarch.suite import SUITE
 
 TESTS = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from grounds import QUICK, Ground
 
-from pytest_multiarch.sharing import State
+from pytest_multiarch.state import State
 
 TESTS = """
 def test_a(container): assert container.run("echo \\u00e9 $(uname -s)").stdout.split()[1] == "Linux"

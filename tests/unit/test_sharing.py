@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_multiarch.errors import BuildError, MultiarchError, StateError
-from pytest_multiarch.sharing import State, write_whole
+from pytest_multiarch.state import State, write_whole
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_busy_tells_of_a_value_that_is_being_made(shared: State) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pytest_multiarch.sharing import State
+from pytest_multiarch.state import State
 users = State(Path(sys.argv[1])).users("builder")
 users.join("other")
 print("joined", flush=True)

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_multiarch.engine.turns import Turns
 from pytest_multiarch.errors import StateError
-from pytest_multiarch.sharing import State
+from pytest_multiarch.state import State
 
 
 @pytest.fixture

@@ -1,0 +1,95 @@
+"""Files that several processes share: locks that die with their holder, writes that nobody sees half of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pytest_multiarch.errors import StateError
+
+__tracebackhide__ = True
+
+#: Seconds between two looks at a lock that somebody else holds.
+POLL = 0.01
+
+
+@contextlib.contextmanager
+def held(path: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock at `path` alone; wait at most `timeout` seconds for it.
+
+    Raises:
+        StateError: it was not free in time, or the folder can't be used.
+
+    """
+    with contextlib.ExitStack() as lock:
+        try:
+            lock.enter_context(locked(path, timeout))
+        except Timeout:
+            raise StateError(
+                f"the lock {path} was not free within {timeout:g} seconds", why="another session holds it"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def locked(path: Path, timeout: float) -> Iterator[None]:
+    """Do the same, for whom a lock that isn't free is no error.
+
+    Raises:
+        Timeout: it was not free in time.
+        StateError: the folder can't be used.
+
+    """
+    lock = FileLock(path, thread_local=False)  # whoever lets go of it may be another thread
+    with usable(path.parent):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout, poll_interval=POLL)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """Say in our own words that the folder can't be used."""
+    try:
+        yield
+    except Timeout:
+        raise
+    except OSError as error:
+        raise StateError(
+            f"the state folder {folder} can't be used",
+            why=error.strerror or str(error),
+            do="Make it writable, free some space, or set XDG_STATE_HOME to a folder of your own",
+        ) from None
+
+
+def write_whole(path: Path, text: str, *, replace: bool = True) -> None:
+    """Write a file so that no reader ever sees half of it.
+
+    Raises:
+        FileExistsError: `replace` is false and the file is there.
+
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        if replace:
+            os.replace(name, path)
+        else:
+            os.link(name, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def children(folder: Path) -> list[Path]:
+    """Return what is in a folder, nothing where there is none."""
+    return sorted(folder.iterdir()) if folder.is_dir() else []
