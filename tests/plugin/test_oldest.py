@@ -42,17 +42,8 @@ def test_the_plugins_own_tests_pass_on_the_oldest(oldest: Path) -> None:
     if os.environ.get("MULTIARCH_OLDEST"):
         pytest.skip("this is the run on the oldest")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(oldest), *sys.path[:1]]), "MULTIARCH_OLDEST": "1"}
-    argv = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-k",
-        "not without-xdist",
-        "tests/plugin",
-    ]
+    quick = ["-q", "-n", "2", "-p", "no:cacheprovider", "-k", "not without-xdist"]
+    argv = [sys.executable, "-m", "pytest", *quick, "tests/plugin"]
     versions = [sys.executable, "-c", "import pytest, xdist; print(pytest.__version__, xdist.__version__)"]
     assert subprocess.run(versions, env=env, capture_output=True, text=True, check=True).stdout == "8.4.0 3.6.0\n"
     done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
