@@ -39,10 +39,6 @@ PATIENCE = 60.0
 BUILDX = (0, 8)
 
 
-#: What the engine says of a thing that it doesn't have.
-_NO_SUCH = re.compile(r"no such (image|container|object)|not found", re.IGNORECASE)
-
-
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What the engine says of itself.
@@ -227,7 +223,7 @@ class Engine:
         if finished.ok:
             found: list[dict[str, Any]] = json.loads(finished.stdout or b"[]")
             return found[0] if found else None
-        if _NO_SUCH.search(finished.complaint):
+        if re.search(r"no such (image|container|object)|not found", finished.complaint, re.IGNORECASE):
             return None
         raise _refusal(finished.complaint, shown=process.shown(finished.argv))
 
@@ -264,11 +260,11 @@ class Engine:
         deadline = time.monotonic() + PATIENCE
         while True:
             finished = self.call("rm", "--force", "--volumes", container, check=False)
-            if finished.ok or _NO_SUCH.search(finished.complaint):
+            if finished.ok or "no such container" in finished.complaint.lower():
                 return ""
             if "already in progress" not in finished.complaint or time.monotonic() > deadline:
                 return finished.complaint
-            time.sleep(0.05)
+            time.sleep(0.05)  # `docker wait` waits for a container's end, not for its removal
 
     def runs(self, container: str) -> bool:
         """Tell whether there is such a container, and whether it runs."""
