@@ -19,26 +19,11 @@ POLL = 0.01
 
 
 @contextlib.contextmanager
-def held(path: Path, timeout: float) -> Iterator[None]:
+def locked(path: Path, timeout: float) -> Iterator[None]:
     """Hold the lock at `path` alone; wait at most `timeout` seconds for it.
 
-    Raises:
-        StateError: it was not free in time, or the folder can't be used.
-
-    """
-    with contextlib.ExitStack() as lock:
-        try:
-            lock.enter_context(locked(path, timeout))
-        except Timeout:
-            raise StateError(
-                f"the lock {path} was not free within {timeout:g} seconds", why="another session holds it"
-            ) from None
-        yield
-
-
-@contextlib.contextmanager
-def locked(path: Path, timeout: float) -> Iterator[None]:
-    """Do the same, for whom a lock that isn't free is no error.
+    It is an open file, so the kernel frees it when its holder dies, however it dies. A released lock file is never
+    unlinked while another process may wait for it: two processes would then hold "the same" lock on two files.
 
     Raises:
         Timeout: it was not free in time.
@@ -53,6 +38,24 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def held(path: Path, timeout: float) -> Iterator[None]:
+    """Do as `locked` does, for whom it is an error that the lock isn't free in time.
+
+    Raises:
+        StateError: it was not free in time, or the folder can't be used.
+
+    """
+    with contextlib.ExitStack() as lock:
+        try:
+            lock.enter_context(locked(path, timeout))
+        except Timeout:
+            raise StateError(
+                f"the lock {path} was not free within {timeout:g} seconds", why="another session holds it"
+            ) from None
+        yield
 
 
 @contextlib.contextmanager

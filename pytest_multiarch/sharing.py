@@ -129,11 +129,11 @@ class Run:
     def place(self, what: str, places: int, timeout: float) -> Iterator[None]:
         """Hold one of the places for `what` that all processes share; wait at most `timeout` seconds for one."""
         deadline = time.monotonic() + timeout
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as place:
             for number in itertools.cycle(range(places)):
                 last = number == places - 1
                 with contextlib.suppress(Timeout):  # taken: look at the next one
-                    held.enter_context(locked(self.folder / f"{what}-{number}.lock", POLL if last else 0))
+                    place.enter_context(locked(self.folder / f"{what}-{number}.lock", POLL if last else 0))
                     break
                 if last and time.monotonic() > deadline:
                     raise StateError(f"none of the {places} places for {what} was free within {timeout:g} seconds")

@@ -22,10 +22,8 @@ VERSION = 1
 class State:
     """The folder that outlives a session: who we are on this engine, and who is using what.
 
-    A lock here is an open file, so the kernel frees it when its holder dies, however it dies. A released
-    lock file is never unlinked while another process may wait for it: two processes would then hold "the
-    same" lock on two files. Nothing in the folder is missed when it is deleted: a session that runs goes on,
-    the next one is somebody new to the engine.
+    Nothing in it is missed when it is deleted: a session that runs goes on, the next one is somebody new to the
+    engine.
 
     Raises:
         StateError: the folder can't be used, or is of a newer version.

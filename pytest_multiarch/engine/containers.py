@@ -45,7 +45,14 @@ DYING = 1.0
 class Container:
     """A running container of one platform.
 
-    `id` is the engine's id of it, `image` and `platform` are what runs in it; `turn` is held while a command runs.
+    `id` is the engine's id of it, `image` and `platform` are what runs in it.
+
+    Args:
+        launcher: starts it, and starts it anew.
+        launch: what is started in it.
+        settings: the limits of its commands.
+        turn: held while a command runs.
+
     """
 
     def __init__(

@@ -80,8 +80,13 @@ class Launcher:
             raise
         return client if up else None
 
-    def create(self, name: str, words: Sequence[str], extra: Sequence[str] = ()) -> None:
+    def create(self, name: str, words: Sequence[str], extra: Sequence[str]) -> None:
         """Create a container for one command, which goes away once that has run.
+
+        Args:
+            name: the container's.
+            words: the command.
+            extra: more words for `docker create`.
 
         Raises:
             ContainerError: it can't be created.

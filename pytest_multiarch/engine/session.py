@@ -64,8 +64,8 @@ class Session:
         self._images_seen: dict[str, Image] = {}
         self._builder_seen: Builder | None = None
         self._shared = SharedContainers(self._started_shell)
-        self._crowded = workers > settings.jobs
-        self._turns = Turns(partial(self._place, "commands"))
+        crowded = workers > settings.jobs
+        self._turn = Turns(partial(self._place, "commands")).take if crowded else contextlib.nullcontext
         self._sweeping = threading.Lock()
         self._builds: list[threading.Thread] = []
         self._wanted: dict[str, unchanged.Wanted] = {}
@@ -359,7 +359,7 @@ class Session:
         if image.says:
             raise wrong_platform(emulator.platform, image.says)
         self._sweep()
-        turn = self._turns.take if self._crowded and emulator.version is not None else contextlib.nullcontext
+        turn = contextlib.nullcontext if emulator.version is None else self._turn
         launcher = Launcher(self.engine, image, emulator, self.settings.run_args)
         return Container(launcher, launch, self.settings, turn)
 
