@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         OutputTooLarge,
         SettingsError,
         StateError,
+        UnexpectedError,
         UnknownPlatform,
         WrongMachine,
     )
@@ -62,6 +63,7 @@ __all__ = [
     "Result",
     "SettingsError",
     "StateError",
+    "UnexpectedError",
     "UnknownPlatform",
     "WrongMachine",
 ]

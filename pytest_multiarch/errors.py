@@ -131,6 +131,10 @@ class StateError(MultiarchError):
     """The folder that sessions and workers share can't be used."""
 
 
+class UnexpectedError(MultiarchError):
+    """A fault of this plugin's own, or of what it stands on: its traceback is the evidence."""
+
+
 class FaultError(CommandFailed):
     """A program that could not run: the kinds tell whose fault it is; their names serve `--only-rerun`."""
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import shutil
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pytest_multiarch.errors import MultiarchError, StateError, from_dict
+from pytest_multiarch.errors import MultiarchError, StateError, UnexpectedError, from_dict
 from pytest_multiarch.files import POLL, children, held, locked, usable, write_whole
 
 __tracebackhide__ = True
@@ -139,6 +141,21 @@ class Run:
                     raise StateError(f"none of the {places} places for {what} was free within {timeout:g} seconds")
             yield
 
+    def claim(self, name: str) -> None:
+        """Note that this run uses the thing called `name`, an image's tag, until the run is forgotten."""
+        path = self.folder / "claims" / hashlib.sha256(name.encode()).hexdigest()[:16]
+        with usable(self.folder):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(path, name)
+
+    def claims(self) -> set[str]:
+        """Return what this run uses."""
+        found = set()
+        for path in children(self.folder / "claims"):
+            with contextlib.suppress(OSError):  # forgotten meanwhile
+                found.add(path.read_text())
+        return found
+
     def remove(self) -> None:
         """Forget the run: its last process calls this."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -158,3 +175,11 @@ def _outcome(make: Callable[[], Any]) -> dict[str, Any]:
         return {"value": make()}
     except MultiarchError as error:
         return {"error": error.as_dict()}
+    except Exception as error:  # whatever it is, the other processes must not try it again
+        unexpected = UnexpectedError(
+            f"pytest-multiarch did not expect this: {type(error).__name__}",
+            why=str(error),
+            do="Please report it, with the lines below",
+            evidence=traceback.format_exc(),
+        )
+        return {"error": unexpected.as_dict()}

@@ -103,6 +103,10 @@ class State:
                 run.remove()
         return found
 
+    def claimed(self) -> set[str]:
+        """Return what runs use: those that live, and dead ones that nobody forgot yet."""
+        return {name for folder in children(self.folder / "runs") for name in Run(folder).claims()}
+
     def lives(self, label: str) -> bool:
         """Tell whether the session `run.session` lives."""
         run, _, session = label.rpartition(".")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_multiarch.errors import BuildError, MultiarchError, StateError
+from pytest_multiarch.errors import BuildError, MultiarchError, StateError, UnexpectedError
 from pytest_multiarch.state import State, write_whole
 
 
@@ -328,3 +328,27 @@ def test_a_place_is_free_again_when_its_holder_fails(state: State) -> None:
         raise StateError("mine")
     with run.place("builds", 1, 1):
         pass
+
+
+def test_what_nobody_expected_is_remembered_as_an_error_with_its_traceback(shared: State) -> None:
+    tries = []
+
+    def breaks() -> str:
+        tries.append(1)
+        return str({}["no such key"])
+
+    for run in (shared.run("one"), shared.run("one")):
+        with pytest.raises(UnexpectedError, match=r"did not expect this: KeyError: 'no such key'") as caught:
+            run.once("value", breaks, timeout=5)
+        assert "in breaks" in caught.value.evidence
+    assert len(tries) == 1
+
+
+def test_what_a_run_uses_is_known_until_it_is_forgotten(shared: State) -> None:
+    run = shared.enter("one", "session")
+    run.claim("here/app:1")
+    run.claim("here/app:1")
+    shared.run("two").claim("here/app:2")
+    assert shared.claimed() == {"here/app:1", "here/app:2"}
+    run.remove()
+    assert shared.claimed() == {"here/app:2"}
