@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 __tracebackhide__ = True
@@ -22,8 +24,8 @@ class ImageSpec:
         build_args: `--build-arg`, by name; None takes the value from the environment, and shows it nowhere.
         build_contexts: `--build-context`, by name: replaces a base image or a stage.
         secrets: `--secret` specifications.
-        cache_from: `--cache-from` specifications.
-        cache_to: `--cache-to` specifications.
+        cache_from: `--cache-from` specifications; `{platform}` in them stands for, say, `linux-arm-v7`.
+        cache_to: `--cache-to` specifications, likewise: what one platform exports would replace another's.
         reference: test this image and build nothing.
 
     """
@@ -64,9 +66,36 @@ class ImageSpec:
             return Path(self.dockerfile)
         return self.folder / "Dockerfile" if self.folder else None
 
+    def at(self, base: Path) -> ImageSpec:
+        """Return it with its relative paths taken from the folder `base`."""
+        return replace(
+            self,
+            context=absolute(str(self.context), base),
+            dockerfile=None if self.dockerfile is None else absolute(str(self.dockerfile), base),
+            build_contexts={name: absolute(path, base) for name, path in self.build_contexts.items()},
+            secrets=tuple(absolute_fields(text, base) for text in self.secrets),
+            cache_from=tuple(absolute_fields(text, base) for text in self.cache_from),
+            cache_to=tuple(absolute_fields(text, base) for text in self.cache_to),
+        )
+
     def __hash__(self) -> int:
         # Every test asks for it several times, and `key` takes 50 times as long.
         return hash((str(self.context), str(self.dockerfile), self.target, self.reference))
 
     def __str__(self) -> str:
         return self.reference or str(self.recipe or self.context)
+
+
+def absolute(text: str, base: Path) -> str:
+    """Return an absolute path; an address (a URL, `git@...`, `target:stage`) stays as it is."""
+    address = "://" in text or re.match(r"git@|target:|-$", text)
+    return text if address else os.path.abspath(base / text)
+
+
+def absolute_fields(text: str, base: Path) -> str:
+    """Return `key=value,...` with its paths absolute; the source of a secret of type env is a variable."""
+    from pytest_multiarch import fields  # a suite that builds nothing owes it nothing
+
+    pairs = fields.parse(text)
+    paths = ("dest",) if ("type", "env") in pairs else ("src", "source", "dest")
+    return fields.join((key, absolute(value, base) if key in paths else value) for key, value in pairs)

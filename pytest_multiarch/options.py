@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pytest_multiarch.errors import MultiarchError, SettingsError
-from pytest_multiarch.imagespec import ImageSpec
+from pytest_multiarch.imagespec import ImageSpec, absolute, absolute_fields
 
 __tracebackhide__ = True
 
@@ -68,12 +68,6 @@ class Option(NamedTuple):
         return self.ini or self.dest
 
 
-def _path(text: str, base: Path) -> str:
-    """Return an absolute path; an address (a URL, `git@...`, `target:stage`) stays as it is."""
-    address = "://" in text or re.match(r"git@|target:|-$", text)
-    return text if address else os.path.abspath(base / text)
-
-
 def _named(text: str, base: Path) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
@@ -88,16 +82,7 @@ def _build_arg(text: str, base: Path) -> tuple[str, str | None]:
 
 def _named_path(text: str, base: Path) -> tuple[str, str]:
     name, value = _named(text, base)
-    return name, _path(value, base)
-
-
-def _fields(text: str, base: Path) -> str:
-    """Return `key=value,...` with the paths in it absolute."""
-    pairs = (field.partition("=") for field in text.split(","))
-    return ",".join(
-        f"{key}={_path(value, base)}" if key in ("src", "source", "dest") else f"{key}{equals}{value}"
-        for key, equals, value in pairs
-    )
+    return name, absolute(value, base)
 
 
 def _platform(text: str, base: Path) -> str:
@@ -158,8 +143,8 @@ OPTIONS: tuple[Option, ...] = (
         flags=("--platforms",),
     ),
     Option("image", "test this image, published or local, and build nothing", metavar="REFERENCE"),
-    Option("context", "the build's folder or address", metavar="PATH", parse=_path),
-    Option("dockerfile", "the Dockerfile, if not the one in the context", metavar="PATH", parse=_path),
+    Option("context", "the build's folder or address", metavar="PATH", parse=absolute),
+    Option("dockerfile", "the Dockerfile, if not the one in the context", metavar="PATH", parse=absolute),
     Option("target", "the stage to build", metavar="STAGE"),
     Option(
         "build-arg",
@@ -179,9 +164,9 @@ OPTIONS: tuple[Option, ...] = (
         default=(),
         ini="multiarch_build_contexts",
     ),
-    Option("secret", "as buildx's", "SPEC", parse=_fields, many=True, default=(), ini="multiarch_secrets"),
-    Option("cache-from", "as buildx's", "SPEC", parse=_fields, many=True, default=()),
-    Option("cache-to", "as buildx's", "SPEC", parse=_fields, many=True, default=()),
+    Option("secret", "as buildx's", "SPEC", parse=absolute_fields, many=True, default=(), ini="multiarch_secrets"),
+    Option("cache-from", "as buildx's", "SPEC", parse=absolute_fields, many=True, default=()),
+    Option("cache-to", "as buildx's", "SPEC", parse=absolute_fields, many=True, default=()),
     Option("builder", "'session', or the name of a builder that exists: used, never changed", default="session"),
     Option(
         "driver",
@@ -349,7 +334,7 @@ _IMAGE_OPTIONS = {"image", "context", "dockerfile", "target"}
 
 def _image(config: pytest.Config, values: dict[str, Any]) -> ImageSpec:
     return ImageSpec(
-        context=values.pop("context") or str(_ini_folder(config)),
+        context=values.pop("context") or str(base_folder(config)),
         dockerfile=values.pop("dockerfile"),
         target=values.pop("target"),
         build_args=dict(values.pop("build_arg")),
@@ -395,7 +380,7 @@ def _spoken(config: pytest.Config, option: Option) -> Any:
 def _from_ini(config: pytest.Config, option: Option) -> Any:
     given = config.getini(option.ini_name)
     where = f"{option.ini_name} in {config.inipath.name if config.inipath else 'the ini file'}"
-    return _parsed(option, given, _ini_folder(config), where) if given else None
+    return _parsed(option, given, base_folder(config), where) if given else None
 
 
 def _parsed(option: Option, given: Any, base: Path, where: str) -> Any:
@@ -411,5 +396,6 @@ def _parsed(option: Option, given: Any, base: Path, where: str) -> Any:
     return found[-1] if found else None
 
 
-def _ini_folder(config: pytest.Config) -> Path:
+def base_folder(config: pytest.Config) -> Path:
+    """Return the folder that the paths of the ini file and of conftests are relative to."""
     return config.inipath.parent if config.inipath else config.rootpath

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_multiarch.errors import MultiarchError
 from pytest_multiarch.imagespec import ImageSpec
-from pytest_multiarch.options import Settings
+from pytest_multiarch.options import Settings, base_folder
 
 __tracebackhide__ = True
 
@@ -31,9 +31,15 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings, asked: Sequence[s
     """
     if TARGET not in metafunc.fixturenames:
         return
-    spec = metafunc.definition.ihook.pytest_multiarch_image(config=metafunc.config) or settings.image
+    spec = image_at(metafunc.definition, settings)
     params = choose(metafunc.definition, spec, asked)
     metafunc.parametrize(TARGET, params, indirect=True, scope="session")
+
+
+def image_at(node: pytest.Collector | pytest.Item, settings: Settings) -> ImageSpec:
+    """Return the image that the tests of a node are about: the nearest conftest's, or the options'."""
+    spec: ImageSpec | None = node.ihook.pytest_multiarch_image(config=node.config)
+    return spec.at(base_folder(node.config)) if spec else settings.image
 
 
 def choose(item: pytest.Item | pytest.Function, spec: ImageSpec, asked: Sequence[str]) -> list[object]:

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
+from pytest_multiarch.parametrization import image_at
 
 __tracebackhide__ = True
 
@@ -48,12 +49,6 @@ def collect(path: Path, parent: pytest.Collector, settings: Settings) -> Checks 
     checks: Checks = Checks.from_parent(parent, path=path, nodeid=nodeid)
     checks.wanted = tuple(name for name in settings.checks if name != "index" or spec.reference)
     return checks
-
-
-def image_at(node: pytest.Collector | pytest.Item, settings: Settings) -> ImageSpec:
-    """Return the image that the tests of a node are about: the nearest conftest's, or the options'."""
-    spec: ImageSpec | None = node.ihook.pytest_multiarch_image(config=node.config)
-    return spec or settings.image
 
 
 def home(spec: ImageSpec, config: pytest.Config) -> Path | None:
