@@ -11,12 +11,12 @@ from pytest_multiarch.errors import SettingsError
 from pytest_multiarch.suite import SUITE
 
 if TYPE_CHECKING:
-    from pytest_multiarch.engine.build import Image
     from pytest_multiarch.engine.builder import Builder
     from pytest_multiarch.engine.containers import Container
     from pytest_multiarch.engine.emulators import Emulator
     from pytest_multiarch.engine.services import ContainerFactory
     from pytest_multiarch.engine.session import Session, Target
+    from pytest_multiarch.engine.stored import Image
     from pytest_multiarch.platforms import Platform
 
 __tracebackhide__ = True

@@ -55,6 +55,8 @@ class Builders:
         self._engine, self._settings, self._state, self._session = engine, settings, state, session
         self._joined = False
         self._joining = threading.Lock()
+        #: The id of our builder's container, as far as this process knows; "" where it is not ours.
+        self.instance = ""
 
     @property
     def own_name(self) -> str:
@@ -111,13 +113,17 @@ class Builders:
         self._users.leave(self._session)
         remove_if_idle(self._engine, self._state, self.own_name)
 
-    def lost(self) -> bool:
-        """Tell whether our builder went away while this session uses it; the next `join` then boots it again."""
+    def lost(self, instance: str) -> bool:
+        """Tell whether our builder's container `instance` went away; the next `join` then boots a new one.
+
+        Builds fail side by side, and whoever comes first may have a new one booted before the others ask.
+        """
         with self._joining:
-            if self._joined and not self._engine.runs(self.own_name):
+            if not instance or self._engine.running_id(self.own_name) == instance:
+                return False
+            if self.instance == instance:
                 self._joined = False
-                return True
-            return False
+            return True
 
     @cached_property
     def _users(self) -> Users:
@@ -180,14 +186,23 @@ class Builders:
         )
         if not made.ok and "existing instance" not in made.complaint:
             raise BuilderError("the session builder can't be created", evidence=made.complaint)
-        booted = self._engine.call("buildx", "inspect", "--bootstrap", name, check=False, timeout=PATIENCE)
-        if not booted.ok:
+        said = self._bootstrap(name)
+        if said:
             log = self._engine.call("logs", "--tail", "10", name, check=False)
             raise BuilderError(
                 "the session builder does not answer",
                 do="Use the engine's own (--multiarch-driver=docker) or one that works (--multiarch-builder)",
-                evidence=f"{booted.complaint}\n{log.complaint}",
+                evidence=f"{said}\n{log.complaint}",
             )
+        self.instance = self._engine.running_id(name)
+
+    def _bootstrap(self, name: str) -> str:
+        """Wait until the builder answers; return what was said where it doesn't."""
+        try:
+            booted = self._engine.call("buildx", "inspect", "--bootstrap", name, check=False, timeout=PATIENCE)
+        except DeadlinePassed as error:
+            return str(error)
+        return "" if booted.ok else booted.complaint or "buildx gave no reason"
 
     def _start(self, name: str) -> None:
         # Privileged, as BuildKit's own documentation starts it: it mounts, and runs containers itself.

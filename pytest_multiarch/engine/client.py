@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_multiarch import process
-from pytest_multiarch.errors import EngineError, MultiarchError
+from pytest_multiarch.errors import EngineError, MultiarchError, StateError
 from pytest_multiarch.platforms import Platform
 
 if TYPE_CHECKING:
@@ -121,6 +123,25 @@ class Engine:
     def scratch(self) -> Path | None:
         """Return the folder for files of a moment; None, the system's, where somebody deleted it."""
         return self._scratch if self._scratch and self._scratch.is_dir() else None
+
+    @contextlib.contextmanager
+    def scratch_folder(self, prefix: str) -> Iterator[Path]:
+        """Make a folder for files of a moment, and remove it afterwards.
+
+        Raises:
+            StateError: it can't be made.
+
+        """
+        try:
+            folder = tempfile.TemporaryDirectory(dir=self.scratch, prefix=prefix)
+        except OSError as error:
+            raise StateError(
+                f"no temporary folder can be made in {self.scratch or tempfile.gettempdir()}",
+                why=error.strerror or str(error),
+                do="Free some space, or set TMPDIR and XDG_STATE_HOME to folders of your own",
+            ) from None
+        with folder as path:
+            yield Path(path)
 
     def passing(self, name: str) -> str:
         """Return a tag for a moment: should we die before it is removed, it says that it was ours."""
@@ -266,10 +287,14 @@ class Engine:
                 return finished.complaint
             time.sleep(0.05)  # `docker wait` waits for a container's end, not for its removal
 
+    def running_id(self, container: str) -> str:
+        """Return the id of a container that runs, "" where there is none of that name or it doesn't run."""
+        found = self.inspect("container", container) or {}
+        return str(found["Id"]) if found.get("State", {}).get("Running") else ""
+
     def runs(self, container: str) -> bool:
         """Tell whether there is such a container, and whether it runs."""
-        found = self.inspect("container", container) or {}
-        return bool(found.get("State", {}).get("Running"))
+        return bool(self.running_id(container))
 
     def container(self, reference: str) -> ContainerInspectResult | None:
         """Return the container's description, None where the engine has no such container."""

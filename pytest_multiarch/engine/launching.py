@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_multiarch.engine.attached import Attached
-from pytest_multiarch.engine.build import Image
 from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.engine.emulators import Emulator
 from pytest_multiarch.engine.faults import start_error
+from pytest_multiarch.engine.stored import Image
 
 __tracebackhide__ = True
 

@@ -7,15 +7,15 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from pytest_multiarch.audit.config import Config
 from pytest_multiarch.audit.index import Descriptor, entries
-from pytest_multiarch.engine.build import Image, Tags, other_platform
 from pytest_multiarch.engine.client import Engine
+from pytest_multiarch.engine.stored import Image, Tags, image_of, other_platform
 from pytest_multiarch.errors import DeadlinePassed, EngineError, ImageError, UnknownPlatform
 from pytest_multiarch.platforms import KNOWN, Platform
 
@@ -117,10 +117,23 @@ def configs(engine: Engine, published: Published, platform: Platform) -> dict[st
     }
 
 
-def fetch(engine: Engine, published: Published, platform: Platform, *, project: str, timeout: float) -> Image:
+def fetch(
+    engine: Engine,
+    published: Published,
+    platform: Platform,
+    *,
+    project: str,
+    timeout: float,
+    claim: Callable[[str], None] = lambda tag: None,
+) -> Image:
     """Have one platform of a published image in the engine, pulled by digest, under a tag that never moves.
 
     One whose config names another platform is had too, for the checks to read: it can't be started.
+
+    Args:
+        project: a name fit for a tag's path.
+        timeout: seconds for the pull.
+        claim: told the tag that the image is about to get.
 
     Raises:
         ImageError: it can't be pulled.
@@ -144,11 +157,11 @@ def fetch(engine: Engine, published: Published, platform: Platform, *, project: 
     says = other_platform(held(engine, reference, platform) or found, platform)
     tags = Tags(engine, project, platform)
     tag = tags.of(found["Id"])
+    claim(tag)
     engine.call("tag", reference, tag)
     if not had:  # our tag keeps it; a name that only the pull left would be nobody's
         engine.call("rmi", "--no-prune", reference, check=False)
-    tags.drop_others(tag)
-    return Image(found["Id"], tag, str(platform), how, time.monotonic() - began, says)
+    return image_of(engine, found, tag, platform, how=how, seconds=time.monotonic() - began, says=says)
 
 
 def platforms(engine: Engine, published: Published) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pytest_multiarch import process
 from pytest_multiarch.engine import published, unchanged
-from pytest_multiarch.engine.build import Image, build, wrong_platform
+from pytest_multiarch.engine.build import build
 from pytest_multiarch.engine.builder import Builder, Builders
 from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.engine.containers import Container
@@ -26,8 +26,9 @@ from pytest_multiarch.engine.leftovers import Leftovers, heir
 from pytest_multiarch.engine.services import ContainerFactory
 from pytest_multiarch.engine.shared import SharedContainers
 from pytest_multiarch.engine.siblings import check_shell
+from pytest_multiarch.engine.stored import Image, Tags, wrong_platform
 from pytest_multiarch.engine.turns import Turns
-from pytest_multiarch.errors import BuildError, MultiarchError
+from pytest_multiarch.errors import BuildError, ImageError, MultiarchError
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
 from pytest_multiarch.platforms import Platform
@@ -61,7 +62,8 @@ class Session:
         self.id = uuid.uuid4().hex[:12]
         self._root, self._run_id = root, re.sub(r"[^\w.-]", "-", run)
         self._emulators_seen: dict[str, Emulator] = {}
-        self._images_seen: dict[str, Image] = {}
+        self._images_seen: dict[str, tuple[str, Image]] = {}
+        self._targets: dict[str, Target] = {}
         self._builder_seen: Builder | None = None
         self._shared = SharedContainers(self._started_shell)
         crowded = workers > settings.jobs
@@ -119,8 +121,10 @@ class Session:
             MultiarchError: it can't be built; the same error again whenever it is asked for.
 
         """
-        made = self.once(self._image_key(spec, name), lambda: asdict(self._had(spec, name)))
-        image = self._images_seen[f"{spec}, {name}"] = Image(**made)
+        made = self.once(self._image_key(spec, name), lambda: self._had(spec, name).as_dict())
+        image = Image(**made, engine=self.engine)
+        self._images_seen[self._image_key(spec, name)] = (f"{_told(spec)}, {name}", image)
+        self._targets[image.tag] = (spec, name)
         return image
 
     def published(self, spec: ImageSpec) -> published.Published:
@@ -217,7 +221,7 @@ class Session:
         engine = {"": str(self.engine.info)} if "engine" in seen and "info" in self.engine.__dict__ else {}
         builder = {"": self._builder_seen.why} if self._builder_seen else {}
         emulators = {name: described(emulator) for name, emulator in self._emulators_seen.items()}
-        images = {name: f"{image.how} in {image.seconds:.1f} s" for name, image in self._images_seen.items()}
+        images = {name: f"{image.how} in {image.seconds:.1f} s" for name, image in self._images_seen.values()}
         return {"engine": engine, "builder": builder, "emulators": emulators, "images": images}
 
     def close(self) -> None:
@@ -304,24 +308,33 @@ class Session:
         image = self._made(spec, platform, project)
         if image.how == "built":
             known.built(str(platform), image.seconds)
+        if image.how != "unchanged":
+            Tags(self.engine, project, platform).drop_others(self._state.claimed())
         return image
 
     def _made(self, spec: ImageSpec, platform: Platform, project: str) -> Image:
-        timeout = self.settings.build_timeout
+        more: dict[str, Any] = {
+            "project": project,
+            "timeout": self.settings.build_timeout,
+            "claim": self._run.claim,
+        }
         if spec.reference:
-            found = self.published(spec)
-            return published.fetch(self.engine, found, platform, project=project, timeout=timeout)
-        builder = self.builder()
-        if same := self._unchanged(self._image_key(spec, str(platform))):
-            return same
+            return published.fetch(self.engine, self.published(spec), platform, **more)
+        builder, instance = self.builder(), self._builders.instance
+        key = self._image_key(spec, str(platform))
+        found = self._unchanged(key)
+        if key in found.images:
+            self._run.claim(found.images[key].tag)
+            return found.images[key]
+        more["known"] = key not in found.changed and bool(self._state.project(project).took(str(platform)))
         with contextlib.nullcontext() if platform == self.native else self._place("builds"):
             try:
-                return build(self.engine, builder, spec, platform, project=project, timeout=timeout)
+                return build(self.engine, builder, spec, platform, **more)
             except BuildError:
-                if self._closed or not self._builders.lost():
+                if self._closed or not self._builders.lost(instance):
                     raise
             # The builder was killed, which is no fault of the image: once more, on a new one.
-            return build(self.engine, self.builder(), spec, platform, project=project, timeout=timeout)
+            return build(self.engine, self.builder(), spec, platform, **more)
 
     def _known(self, targets: Iterable[Target]) -> dict[str, unchanged.Wanted]:
         """Return the images among `targets` that an earlier session built, if there are several, by their keys."""
@@ -333,17 +346,19 @@ class Session:
                     found[self._image_key(spec, name)] = want
         return found if len(found) > 1 else {}
 
-    def _unchanged(self, key: str) -> Image | None:
-        """Return the image where nothing changed since it was built: asked once per run, for all of them."""
+    def _unchanged(self, key: str) -> unchanged.Found:
+        """Return which images are known to be unchanged or changed: asked once per run, for all of them."""
         if key in self._wanted:
             with contextlib.suppress(MultiarchError):  # where the question fails, a build is none the worse
-                same = self.once("unchanged", self._found_unchanged)
-                return Image(**same[key]) if key in same else None
-        return None
+                said = self.once("unchanged", self._found_unchanged)
+                images = {name: Image(**image, engine=self.engine) for name, image in said["images"].items()}
+                return unchanged.Found(images, frozenset(said["changed"]))
+        return unchanged.Found({})
 
-    def _found_unchanged(self) -> dict[str, dict[str, Any]]:
+    def _found_unchanged(self) -> dict[str, Any]:
         found = unchanged.find(self.engine, self.builder(), self._wanted)
-        return {key: asdict(image) for key, image in found.items()}
+        images = {key: image.as_dict() for key, image in found.images.items()}
+        return {"images": images, "changed": sorted(found.changed)}
 
     def _boot(self) -> None:
         _quietly(self.builder)  # the error is remembered, and raised to each build that needs it
@@ -361,7 +376,31 @@ class Session:
         self._sweep()
         turn = contextlib.nullcontext if emulator.version is None else self._turn
         launcher = Launcher(self.engine, image, emulator, self.settings.run_args)
-        return Container(launcher, launch, self.settings, turn)
+        start = partial(Container, launcher, launch, self.settings, turn)
+        try:
+            return start()
+        except ImageError:
+            if self.engine.inspect("image", image.id):
+                raise
+        self._load_again(image)
+        return start()
+
+    def _load_again(self, image: Image) -> None:
+        """Have an image that somebody removed in the engine again, at most once per run.
+
+        Raises:
+            ImageError: what is built now is another image.
+
+        """
+        spec, name = self._targets[image.tag]
+        platform, project = self.platform(name), self._project_of(spec)
+        self._wanted.pop(self._image_key(spec, name), None)  # what was known of it is over
+        again = self.once(f"again-{image.tag.rpartition(':')[2]}", lambda: self._made(spec, platform, project).id)
+        if again != image.id:
+            raise ImageError(
+                f"the image for {platform} was removed while it was tested, and a build now gives another one",
+                do="Run again; `docker image prune` and its like take what is being tested, too",
+            )
 
     def _place(self, what: str) -> contextlib.AbstractContextManager[None]:
         """Hold one of the `--multiarch-jobs` places that there are for emulated `what` in all workers together."""
@@ -375,8 +414,8 @@ class Session:
                 self._swept = True
 
 
-class _Closing(Exception):
-    """What was being made is not wanted any more."""
+class _Closing(BaseException):
+    """What was being made is not wanted any more: no result, and no failure to remember either."""
 
 
 def _quietly(step: Callable[[], object]) -> None:
@@ -391,6 +430,13 @@ def described(emulator: Emulator) -> str:
         return "; ".join(("natively", *emulator.notes))
     cpu = f"CPU {emulator.cpu}" if emulator.cpu else "the emulator's own CPU"
     return "; ".join((f"{emulator.version.partition(' (')[0]}, {cpu}", *emulator.notes))
+
+
+def _told(spec: ImageSpec) -> str:
+    """Return what the report calls an image: two of one Dockerfile differ in their stage or build arguments."""
+    args = " ".join(name if value is None else f"{name}={value}" for name, value in spec.build_args.items())
+    more = ", ".join(part for part in (f"target {spec.target}" if spec.target else "", args) if part)
+    return f"{spec} ({more})" if more else str(spec)
 
 
 def _slug(text: str) -> str:

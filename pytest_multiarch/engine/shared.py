@@ -6,9 +6,9 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from pytest_multiarch.engine.build import Image
 from pytest_multiarch.engine.containers import Container
 from pytest_multiarch.engine.emulators import Emulator
+from pytest_multiarch.engine.stored import Image
 from pytest_multiarch.errors import MultiarchError
 
 __tracebackhide__ = True

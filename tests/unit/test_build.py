@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_multiarch import BuildError, ImageSpec, Platform
-from pytest_multiarch.engine.build import arguments, build_error
+from pytest_multiarch.engine.build import arguments
+from pytest_multiarch.engine.build_failures import build_error
 from pytest_multiarch.engine.context import check_context
 
 ARM64 = Platform.parse("arm64")
