@@ -146,8 +146,14 @@ class Builders:
                 f" {', '.join(names)}; or leave --multiarch-builder out",
                 evidence=found.complaint,
             )
-        driver = re.search(r"^Driver:\s*(\S+)", found.text, re.MULTILINE)
-        kind = driver[1] if driver else "unknown"
+        kind = _field("Driver", found.text) or "unknown"
+        context = self._engine.info.context
+        if kind == "docker" and _field("Endpoint", found.text) not in ("", context):
+            raise BuilderError(
+                f"the builder {name!r} is the own one of another engine than context {context!r} names",
+                do=f"Choose that engine (DOCKER_CONTEXT={name}), or a builder of another driver",
+                evidence=found.text,
+            )
         return Builder(name, apart=kind != "docker", why=f"builder {name} ({kind} driver), as asked for")
 
     def _need_image(self) -> None:
@@ -231,6 +237,12 @@ def name_of(engine: Engine, state: State) -> str:
     """
     who = f"{engine.info.id} {state.id}"
     return f"multiarch-{hashlib.sha256(who.encode()).hexdigest()[:12]}"
+
+
+def _field(name: str, inspected: str) -> str:
+    """Return the first value of that name that `buildx inspect` says, "" where it says none."""
+    found = re.search(rf"^{name}:\s*(\S+)", inspected, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def is_idle(state: State, name: str) -> bool:
