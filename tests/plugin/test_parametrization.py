@@ -243,3 +243,28 @@ def pytest_collection_finish(session):
         spec = item.callspec.params["_multiarch_target"][0]
         print("spec", spec.context, spec.build_contexts)
 """
+
+
+def test_the_paths_of_a_conftests_image_are_relative_to_the_ini_file(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.ini("")
+    project.file(
+        "tests/conftest.py",
+        """
+from pytest_multiarch import ImageSpec
+
+def pytest_multiarch_image(config):
+    return ImageSpec("server", secrets=["id=x,src=secret"], cache_to=["type=local,dest=cache"])
+
+def pytest_itemcollected(item):
+    spec, _ = item.callspec.params["_multiarch_target"]
+    print(spec.context, spec.secrets, spec.cache_to)
+""",
+    )
+    project.tests("def test_it(platform): pass", name="tests/test_it.py")
+    monkeypatch.chdir(project.path / "tests")
+    found = project.look("--collect-only", "-q", "-s", "--platforms=linux/arm64", "test_it.py")
+    here = project.path
+    line = f"{here}/server ('id=x,src={here}/secret',) ('type=local,dest={here}/cache',)"
+    assert line in found.outlines, found.outlines
