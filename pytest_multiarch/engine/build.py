@@ -82,8 +82,9 @@ class _Task:
         The digest is a question and no more: the id is what the engine says of what it holds. They differ where
         the context changed in between, or where an older BuildKit writes other media types.
         """
-        asked = self.ask(replace(self.spec, cache_to=()), "--output", digest_only(self.engine))
-        promised = promised_id(asked, self.engine)
+        containerd = self.engine.info.containerd
+        asked = self.ask(replace(self.spec, cache_to=()), "--output", digest_only(containerd))
+        promised = promised_id(asked, containerd)
         if not promised:
             return self.load()
         tag = self.tags.of(promised)
@@ -133,22 +134,22 @@ def read_metadata(path: Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def promised_id(metadata: Mapping[str, Any], engine: Engine) -> str:
-    """Return the id that the engine's store would give to the image of a build's metadata, "" where it says none.
+def promised_id(metadata: Mapping[str, Any], containerd: bool) -> str:
+    """Return the id that this kind of store would give to a build's image, "" where the metadata says none.
 
     Docker 20.10's own builder names no config (https://github.com/docker/buildx/issues/1594).
     """
-    key = "containerimage.digest" if engine.info.containerd else "containerimage.config.digest"
+    key = "containerimage.digest" if containerd else "containerimage.config.digest"
     return str(metadata.get(key) or "")
 
 
-def digest_only(engine: Engine) -> str:
+def digest_only(containerd: bool) -> str:
     """Return the output that loads nothing and tells the digest that a load would have.
 
     So both are compressed alike, and both write OCI's media types where the engine has the containerd store: that
     is what buildx loads into it, and BuildKit's default only since 0.31.
     """
-    return f"{ASKED},oci-mediatypes=true" if engine.info.containerd else ASKED
+    return f"{ASKED},oci-mediatypes=true" if containerd else ASKED
 
 
 def arguments(spec: ImageSpec, platform: Platform, builder: str) -> list[str]:

@@ -72,8 +72,9 @@ def find(engine: Engine, builder: Builder, wanted: Mapping[str, Wanted]) -> Foun
         return Found({})
     temporary = {} if builder.apart else {name: engine.passing(want.project) for name, want in asked.items()}
     try:
-        metadata, stepped = _asked(engine, builder, bake_file(asked, temporary, digest_only(engine)))
-        promised = {name: promised_id(metadata.get(name) or {}, engine) for name in asked}
+        containerd = engine.info.containerd
+        metadata, stepped = _asked(engine, builder, bake_file(asked, temporary, digest_only(containerd)))
+        promised = {name: promised_id(metadata.get(name) or {}, containerd) for name in asked}
         tags = {
             name: Tags(engine, asked[name].project, asked[name].platform).of(image_id)
             for name, image_id in promised.items()

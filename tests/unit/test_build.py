@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_multiarch import BuildError, ImageSpec, Platform
-from pytest_multiarch.engine.build import arguments
+from pytest_multiarch.engine.build import arguments, promised_id, read_metadata
 from pytest_multiarch.engine.build_failures import build_error
 from pytest_multiarch.engine.context import check_context
 
@@ -97,3 +97,12 @@ def test_the_identity_of_an_image_is_not_its_arguments() -> None:
     one, two = ImageSpec("/a", build_args={"A": "1"}), ImageSpec("/a", build_args={"A": "2"})
     assert (one.identity == two.identity, one.key == two.key) == (True, False)
     assert ImageSpec("/a").identity != ImageSpec("/b").identity
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "null", '{"containerimage.digest": "sha256:1"}', "\xff"])
+def test_metadata_that_names_no_config_promises_nothing(text: str | None, tmp_path: Path) -> None:
+    """Docker 20.10's own builder names the manifest alone; a full disk leaves half a file."""
+    path = tmp_path / "metadata.json"
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    assert promised_id(read_metadata(path), containerd=False) == ""
