@@ -109,3 +109,21 @@ def test_a_builder_that_is_killed_is_booted_again_and_the_build_repeated(ground:
     assert run.end() == 0, run.text
     assert run.outcomes() == {"passed": 2}
     ground.settled()
+
+
+def test_every_build_that_a_killed_builder_takes_with_it_is_repeated(ground: Ground) -> None:
+    names, mark = ("linux/amd64", "linux/arm64", "linux/s390x"), str(time.monotonic_ns())
+    ground.tests("def test_a(container): pass\n")
+    ground.file("Dockerfile", f"FROM alpine:3.22\nRUN sleep 5; : {mark}\n")
+    run = ground.start(f"--platforms={','.join(names)}", "--multiarch-jobs=3", "test_it.py")
+
+    def busy() -> str:
+        builders = ground.engine.containers & ground.engine.volumes
+        tops = {name: ground.engine.docker("top", name, check=False) for name in builders}
+        return next((name for name, top in tops.items() if top.count(mark) >= len(names)), "")
+
+    run.until(lambda: busy() != "", "all builds at once")
+    ground.engine.docker("kill", busy())
+    assert run.end() == 0, run.text
+    assert run.outcomes() == {"passed": len(names)}
+    ground.settled()
