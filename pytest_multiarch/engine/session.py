@@ -324,7 +324,6 @@ class Session:
         key = self._image_key(spec, str(platform))
         found = self._unchanged(key)
         if key in found.images:
-            self._run.claim(found.images[key].tag)
             return found.images[key]
         more["known"] = key not in found.changed and bool(self._state.project(project).took(str(platform)))
         with contextlib.nullcontext() if platform == self.native else self._place("builds"):
@@ -357,6 +356,8 @@ class Session:
 
     def _found_unchanged(self) -> dict[str, Any]:
         found = unchanged.find(self.engine, self.builder(), self._wanted)
+        for image in found.images.values():  # before what changed is built, and drops what nobody uses
+            self._run.claim(image.tag)
         images = {key: image.as_dict() for key, image in found.images.items()}
         return {"images": images, "changed": sorted(found.changed)}
 

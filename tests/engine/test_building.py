@@ -182,6 +182,24 @@ def test_images_that_differ_in_a_build_argument_leave_each_other_alone(
 
 
 @on_two
+def test_what_is_known_to_be_unchanged_is_kept_until_it_is_asked_for(
+    open_session: Opener, folder: Path, base: dict[str, str], at: TestEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.joinpath("Dockerfile").write_text("FROM alpine:3.22\nARG WORD\nRUN echo $WORD >/word\n")
+    specs = [ImageSpec(folder, build_contexts=base, build_args={"WORD": word}) for word in ("one", "two")]
+    first = open_session()
+    one, two = (first.image(spec, "native") for spec in specs)
+    first.close()
+    at.docker("rmi", one.tag)
+    monkeypatch.setattr(Session, "_work", lambda *_: None)  # nobody asks for the second one meanwhile
+    session = open_session()
+    session.start_builds([(spec, "native") for spec in specs])
+    assert (session.image(specs[0], "native").id, session.image(specs[0], "native").how) == (one.id, "built")
+    assert at.images(one.project) == {one.tag, two.tag}
+    assert session.image(specs[1], "native").how == "unchanged"
+
+
+@on_two
 def test_an_image_that_somebody_removed_is_loaded_once_more(
     session: Session, folder: Path, base: dict[str, str], at: TestEngine
 ) -> None:
