@@ -154,14 +154,16 @@ def fetch(
     found = engine.inspect("image", reference)
     if found is None:
         raise EngineError(f"the engine gives no id for {reference}")
-    says = other_platform(held(engine, reference, platform) or found, platform)
+    own = held(engine, reference, platform) or found
+    says = other_platform(own, platform)
     tags = Tags(engine, project, platform)
     tag = tags.of(found["Id"])
     claim(tag)
     engine.call("tag", reference, tag)
     if not had:  # our tag keeps it; a name that only the pull left would be nobody's
         engine.call("rmi", "--no-prune", reference, check=False)
-    return image_of(engine, found, tag, platform, how=how, seconds=time.monotonic() - began, says=says)
+    seconds = time.monotonic() - began
+    return image_of(engine, found, tag, platform, manifest=str(own["Id"]), how=how, seconds=seconds, says=says)
 
 
 def platforms(engine: Engine, published: Published) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ class Image:
     """An image in the engine's store, of one platform, by the id that everything else uses.
 
     Attributes:
-        id: the engine's id of it: its manifest's digest in the containerd store, its config's in the classic one.
+        id: the engine's id of it: in the containerd store its manifest's digest, or that of the index that it was
+            published in; in the classic store its config's.
         tag: the tag that keeps it in the store.
         platform: canonical name.
         how: "built", "unchanged" (the engine held it already), "pulled" or "found in the engine" (published).
@@ -70,20 +71,23 @@ class Image:
         """
         if self.known_config or self.engine is None:
             return self.known_config
-        return config_digest(self.engine, self.id)
+        return config_digest(self.engine, self.id, self.manifest_digest)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it JSON-ready, without the engine."""
         return {name: getattr(self, name) for name in self.__slots__ if name != "engine"}
 
 
-def image_of(engine: Engine, found: Mapping[str, Any], tag: str, platform: Platform, **more: Any) -> Image:
+def image_of(
+    engine: Engine, found: Mapping[str, Any], tag: str, platform: Platform, *, manifest: str = "", **more: Any
+) -> Image:
     """Return the image that the engine describes as `found`.
 
     Args:
         found: what `docker image inspect` says.
         tag: the tag that keeps it.
         platform: the platform that it is for.
+        manifest: the digest of the platform's manifest, where the image is an index.
         more: further attributes.
 
     """
@@ -92,7 +96,7 @@ def image_of(engine: Engine, found: Mapping[str, Any], tag: str, platform: Platf
         image_id,
         tag,
         str(platform),
-        manifest_digest=image_id if engine.info.containerd else "",
+        manifest_digest=(manifest or image_id) if engine.info.containerd else "",
         known_config="" if engine.info.containerd else image_id,
         engine=engine,
         **more,
@@ -187,8 +191,8 @@ class Tags:
                 self._engine.call("rmi", *older, check=False)
 
 
-def config_digest(engine: Engine, image_id: str) -> str:
-    """Return the digest of the config that the manifest `image_id` names.
+def config_digest(engine: Engine, image_id: str, manifest: str) -> str:
+    """Return the digest of the config that the manifest of that digest, an image's own or one of its index, names.
 
     No answer of the engine's names it, so the image is saved until its manifest comes: `docker save` writes an OCI
     layout (https://github.com/opencontainers/image-spec/blob/main/image-layout.md), its blobs by their digests.
@@ -201,7 +205,7 @@ def config_digest(engine: Engine, image_id: str) -> str:
     timer = threading.Timer(SAVING, process.end, (client, 0))
     timer.start()
     try:
-        found = _config_in(client.stdout, image_id.partition(":")[2]) if client.stdout else ""
+        found = _config_in(client.stdout, manifest.partition(":")[2]) if client.stdout else ""
     except tarfile.TarError:
         found = ""
     finally:

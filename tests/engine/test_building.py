@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
+import subprocess
 import tarfile
 import uuid
 from collections.abc import Callable
@@ -137,6 +140,31 @@ def test_an_images_digests_are_those_of_its_manifest_and_its_config(
     assert image.config_digest == config
     assert image.manifest_digest == (manifest["digest"] if at.store == "containerd" else "")
     assert image.id in (image.config_digest, image.manifest_digest)
+
+
+def test_the_digests_of_a_local_index_are_those_of_the_platforms_own_image(
+    opened: Opener, containerd: TestEngine, folder: Path
+) -> None:
+    name = f"index-of-a-user-{containerd.state.id}:1"
+    folder.joinpath("Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    containerd.docker("build", "--load", "--platform=linux/amd64,linux/arm64", "--tag", name, str(folder))
+    try:
+        image = opened().image(ImageSpec(reference=name), "linux/arm64")
+        with tarfile.open(fileobj=io.BytesIO(saved(containerd, name))) as archive:
+            blobs = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
+            texts = {path: file.read() for path, file in blobs.items() if file}
+        manifest = json.loads(texts[f"blobs/sha256/{image.manifest_digest[7:]}"])
+        config = json.loads(texts[f"blobs/sha256/{image.config_digest[7:]}"])
+        assert manifest["config"]["digest"] == image.config_digest
+        assert config["architecture"] == "arm64"
+    finally:
+        containerd.docker("rmi", "--force", name)
+
+
+def saved(engine: TestEngine, name: str) -> bytes:
+    return subprocess.run(
+        ["docker", "save", name], env={**os.environ, **engine.env}, capture_output=True, check=True, timeout=60
+    ).stdout
 
 
 @on_all
