@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import PurePosixPath
 
@@ -101,6 +102,8 @@ def _interpreters(entry: Entry) -> list[str]:
 def _of_shell(argv: tuple[str, ...]) -> list[str]:
     """Return the program of `sh -c "exec /path ..."` where it is a path and nothing else is possible."""
     if len(argv) < 3 or PurePosixPath(argv[0]).name not in ("sh", "bash", "ash", "dash") or argv[1] != "-c":
+        return []
+    if re.search(r"[;|\n]|(?<!>)&", argv[2].strip()):  # the shell may go on without the first one; 2>&1 is none
         return []
     words = argv[2].split()
     word = next((word for word in words if word != "exec"), "")

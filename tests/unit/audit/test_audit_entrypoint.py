@@ -83,9 +83,24 @@ def test_scripts_that_interpret_scripts():
 
 def test_the_shell_form():
     assert found(SH, "/bin/sh", "-c", "exec /app/x --port 80") == ["/app/x is not in the image"]
+    assert found(SH, "/bin/sh", "-c", "exec /app/x >/log 2>&1\n") == ["/app/x is not in the image"]
     assert found(SH, "/bin/sh", "-c", "cd /app && ./x; $APP/x") == []
     assert found(SH, "/bin/sh", "-c", "/app/$NAME") == []
     assert found({}, "/bin/sh", "-c", "x") == ["/bin/sh is not in the image"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/hooks/pre || true; exec /app/x",
+        "/hooks/pre; exec /app/x",
+        "/hooks/pre & exec /app/x",
+        "/hooks/pre | cat",
+        "/hooks/pre\nexec /app/x",
+    ],
+)
+def test_a_shell_that_may_go_on_without_its_first_command_is_no_failure(line):
+    assert found(SH, "/bin/sh", "-c", line) == []
 
 
 def test_what_only_a_running_container_has_is_not_verified():
