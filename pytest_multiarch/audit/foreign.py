@@ -78,6 +78,12 @@ ROWS: tuple[Row, ...] = (
         "a module of the boot loader SYSLINUX",
         machines=frozenset({3, 62}),
     ),
+    # https://pypi.org/project/debugpy: its wheel for any platform carries this one
+    Row(
+        "**/pydevd_attach_to_process/attach_linux_amd64.so",
+        "what debugpy attaches to a process with, on amd64 only",
+        machines=frozenset({62}),
+    ),
 )
 
 

@@ -94,8 +94,17 @@ def test_go_s_test_data_may_be_anything():
     )
 
 
+def test_the_library_that_debugpy_carries_wherever_there_is_no_wheel_of_the_platform():
+    arm64 = Platform.parse("linux/arm64")
+    folder = "usr/lib/python3/site-packages/debugpy/_vendored/pydevd/pydevd_attach_to_process"
+    path, other = f"{folder}/attach_linux_amd64.so", "opt/attach_linux_amd64.so"
+    assert severities({path: library(soname="")}, arm64) == {f"/{path}": Severity.FOREIGN}
+    assert severities({path: library("s390x", soname="")}, arm64) == {f"/{path}": Severity.FAILURE}
+    assert severities({other: library(soname="")}, arm64) == {f"/{other}": Severity.FAILURE}
+
+
 def test_every_row_has_a_test():
-    assert {row for row, *_ in ROWS} | {6} == set(range(len(foreign.ROWS)))
+    assert {row for row, *_ in ROWS} | {6, 8} == set(range(len(foreign.ROWS)))
 
 
 def test_a_machine_that_only_another_kernel_part_runs_is_an_alarm_for_others():
