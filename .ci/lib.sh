@@ -13,6 +13,10 @@ die() { # TEXT: one paragraph that says what is wrong and what to do
   exit 1
 }
 
+pin() { # NAME: print what the product's table of pins says
+  PYTHONPATH=$project python3 -c 'import sys; from pytest_multiarch import pins; print(getattr(pins, sys.argv[1]))' "$1"
+}
+
 have() { command -v "$1" >/dev/null; }
 
 on_debian() { # is this Debian or Ubuntu?

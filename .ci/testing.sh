@@ -1,8 +1,7 @@
 # shellcheck shell=bash
 # What only the project's own tests need.
 
-buildkit_version=v0.34.2
-buildkit_image=multiarch-ci/buildkit:local
+buildkit_image=multiarch-ci/buildkit
 assemblers=(binutils-{aarch64,i686,powerpc64le,riscv64,s390x,x86-64}-linux-gnu binutils-arm-linux-gnueabi binutils-mips64el-linux-gnuabi64)
 
 # --- packages
@@ -32,20 +31,21 @@ install_go() {
   apt_install golang-go
 }
 
-compile_buildkit() { # FOLDER: from the Go module proxy; `go install` refuses a module with excludes, a tool of one's own doesn't
-  local work=$1.work module=github.com/moby/buildkit
+compile_buildkit() { # FOLDER VERSION: from the Go module proxy; `go install` refuses a module with excludes, a tool of one's own doesn't
+  local work=$1.work version=$2 module=github.com/moby/buildkit
   mkdir -p "$work"
   cd "$work"
   export GOMODCACHE=$work/modules GOCACHE=$work/objects GOFLAGS='-buildvcs=false -modcacherw' CGO_ENABLED=0
   printf 'module buildkit.local\n\ngo 1.26\n' >go.mod
-  go get -tool "$module/cmd/buildkitd@$buildkit_version" "$module/cmd/buildctl@$buildkit_version"
-  go build -trimpath -ldflags '-s -w' -o "$1.new/" "$module/cmd/buildkitd" "$module/cmd/buildctl"
+  go get -tool "$module/cmd/buildkitd@$version" "$module/cmd/buildctl@$version"
+  [[ $(go list -m -f '{{.Version}}' "$module") == "$version" ]]
+  go build -trimpath -ldflags "-s -w -X $module/version.Version=$version" -o "$1.new/" "$module/cmd/buildkitd" "$module/cmd/buildctl"
   cd "$cache"
   rm -rf "$work"
   mv "$1.new" "$1"
 }
 
-import_buildkit() { # BINARIES: an image of BuildKit, runc with its libraries, busybox and the certificates
+import_buildkit() { # BINARIES NAME: an image of BuildKit, runc with its libraries, busybox and the certificates
   local root native blob file
   root=$(mktemp -d)
   native=$(dpkg --print-architecture)
@@ -56,26 +56,39 @@ import_buildkit() { # BINARIES: an image of BuildKit, runc with its libraries, b
   cp "$(command -v runc)" "$root/usr/bin/buildkit-runc"
   ldd "$(command -v runc)" | grep -o '/[^ ]*' | while read -r file; do cp -L --parents "$file" "$root"; done
   [[ ! -e /etc/ssl/certs/ca-certificates.crt ]] || cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-  tar -C "$root" -c . | docker import --change 'ENTRYPOINT ["buildkitd"]' --change 'ENV PATH=/usr/bin:/bin' - "$buildkit_image"
+  tar -C "$root" -c . | docker import --change 'ENTRYPOINT ["buildkitd"]' --change 'ENV PATH=/usr/bin:/bin' - "$2"
   rm -rf "$root"
 }
 
-has_buildkit() { # does the engine hold the image of this version?
-  docker image inspect "$buildkit_image" >/dev/null 2>&1
-}
-
-ensure_buildkit() { # ENGINE...: the image in each of these engines
-  local binaries=$cache/buildkit-$buildkit_version engine
+ensure_buildkit() { # VERSION ENGINE...: the image of that version in each of these engines
+  local version=$1 binaries=$cache/buildkit/$1 engine
+  shift
   if [[ ! -d $binaries ]]; then
     if ! has_go; then
       need_packages "BuildKit's image can't be pulled, so it is compiled, and that takes Go 1.26.8 or later" golang-go
       step 'install Go' install_go
     fi
-    step "compile BuildKit $buildkit_version from Go modules (once; two minutes)" compile_buildkit "$binaries"
+    mkdir -p "${binaries%/*}"
+    step "compile BuildKit $version from Go modules (once; two minutes)" compile_buildkit "$binaries" "$version"
   fi
   for engine; do
-    DOCKER_HOST=$engine has_buildkit || DOCKER_HOST=$engine step "make BuildKit's image in $engine" import_buildkit "$binaries"
+    DOCKER_HOST=$engine docker image inspect "$buildkit_image:$version" >/dev/null 2>&1 ||
+      DOCKER_HOST=$engine step "make an image of BuildKit $version in $engine" import_buildkit "$binaries" "$buildkit_image:$version"
   done
+}
+
+provide_buildkit() { # FILE PIN ENGINE...: leave in FILE the name of an image that stands in for the pinned one, nothing where that can be pulled
+  local file=$cache/$1 image version
+  image=$(pin "$2")
+  version=${image%@*}
+  version=${version##*:}
+  shift 2
+  : >"$file.new"
+  if [[ $base_list != /dev/null ]]; then
+    ensure_buildkit "$version" "$@"
+    printf '%s\n' "$buildkit_image:$version" >"$file.new"
+  fi
+  mv "$file.new" "$file"
 }
 
 # --- everything
@@ -86,10 +99,6 @@ ensure_testing() {
   default=${DOCKER_HOST:-$(docker context inspect --format '{{.Endpoints.docker.Host}}')}
   classic=$("$project/.ci/engine" start classic classic)
   printf '%s\n' "$classic" >"$cache/engine-classic"
-  : >"$cache/buildkit-image.new"
-  if [[ $base_list != /dev/null ]]; then
-    ensure_buildkit "$default" "$classic"
-    printf '%s\n' "$buildkit_image" >"$cache/buildkit-image.new"
-  fi
-  mv "$cache/buildkit-image.new" "$cache/buildkit-image"
+  provide_buildkit buildkit-image BUILDKIT_IMAGE "$default" "$classic"
+  provide_buildkit oldest-buildkit-image OLDEST_BUILDKIT_IMAGE "$default" "$classic"
 }

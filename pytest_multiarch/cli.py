@@ -20,7 +20,7 @@ from pytest_multiarch.engine.emulators import Emulators
 from pytest_multiarch.engine.leftovers import Leftovers
 from pytest_multiarch.engine.session import described
 from pytest_multiarch.errors import ImageError, MultiarchError, printable
-from pytest_multiarch.options import BINFMT_IMAGE
+from pytest_multiarch.pins import BINFMT_IMAGE
 from pytest_multiarch.platforms import KNOWN, Platform
 from pytest_multiarch.state import State
 

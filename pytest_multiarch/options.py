@@ -12,15 +12,9 @@ import pytest
 
 from pytest_multiarch.errors import MultiarchError, SettingsError
 from pytest_multiarch.imagespec import ImageSpec, absolute, absolute_fields
+from pytest_multiarch.pins import BINFMT_IMAGE, BUILDKIT_IMAGE
 
 __tracebackhide__ = True
-
-#: The images that the tool itself needs, by digest, for their containers are privileged; each is an option
-#: because of closed networks and rate limits.
-BINFMT_IMAGE = (
-    "tonistiigi/binfmt:qemu-v10.0.4@sha256:8f58e6214f4cc9dc83ce8f5acad1ece508eb6b20e696a8c1e9f274481982c541"
-)
-BUILDKIT_IMAGE = "moby/buildkit:v0.26.2@sha256:de10faf919fc71ba4eb1dd7bd6449566d012b0c9436b1c61bfee21d621b009aa"
 
 #: The built-in checks, in the order in which they run: what explains most comes first.
 CHECKS = ("index", "config", "entrypoint", "elf", "runs")

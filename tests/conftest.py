@@ -116,6 +116,6 @@ def told_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
 @pytest.fixture(scope="session")
 def buildkit_image() -> str:
     """Return the image for the session builder: the one that set-up made, or the one that can be pulled."""
-    from pytest_multiarch.options import BUILDKIT_IMAGE
+    from pytest_multiarch.pins import BUILDKIT_IMAGE
 
     return said_by_setup("buildkit-image") or BUILDKIT_IMAGE

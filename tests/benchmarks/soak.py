@@ -22,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 from engines import TestEngine, said_by_setup  # noqa: E402
 from grounds import Ground, make_ground  # noqa: E402
 
-from pytest_multiarch.options import BUILDKIT_IMAGE  # noqa: E402
+from pytest_multiarch.pins import BUILDKIT_IMAGE  # noqa: E402
 from pytest_multiarch.state import State  # noqa: E402
 
 TESTS = """

@@ -67,7 +67,7 @@ def test_it():
     assert [name for name in heavy if name in sys.modules] == []
     ours = {name.partition(".")[2] for name in sys.modules if name.startswith("pytest_multiarch.")}
     assert ours == {
-        *("plugin", "hookspecs", "options", "outcomes", "errors"),
+        *("plugin", "hookspecs", "options", "pins", "outcomes", "errors"),
         *("suite", "fixtures", "parametrization", "imagespec"),
     }
 """)
