@@ -118,6 +118,8 @@ class Container:
 
         """
         words = command if isinstance(command, str) else tuple(command)
+        if words == ():
+            raise ContainerError("there is no command to run", do="Name a program: run(['true'])")
         if "\0" in (words if isinstance(words, str) else "".join(words)):
             raise ContainerError("a command can't contain a NUL", evidence=repr(words)[:200])
         patience = self._settings.timeout if timeout is None else timeout

@@ -268,3 +268,11 @@ def test_a_fresh_container_is_nobody_elses(session: Session, spec: ImageSpec, fr
     other = session.fresh_container(spec, "native")
     assert other.run("ls /mark").returncode != 0
     other.kill()
+
+
+@pytest.mark.parametrize("nothing", [[], ()])
+def test_no_command_at_all_is_refused(
+    session: Session, spec: ImageSpec, nothing: list[str] | tuple[str, ...]
+) -> None:
+    with pytest.raises(ContainerError, match="there is no command to run"):
+        session.container(spec, "native").run(nothing)
