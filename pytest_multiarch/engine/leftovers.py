@@ -24,6 +24,11 @@ __tracebackhide__ = True
 SETTLING = 0.5
 
 
+#: The clean-up's program, without the current folder on sys.path: a `json.py` there would be imported instead of
+#: Python's own (`-P` does the same from Python 3.11 on).
+CLEAN_UP = f"import sys; sys.path[:] = filter(None, sys.path); from {__name__} import inherit; inherit()"
+
+
 @dataclass(frozen=True, slots=True)
 class Leftover:
     """One thing of ours: a "container", a "builder", a "cache" (the builder's volume) or an "image"."""
@@ -128,7 +133,7 @@ class Leftovers:
 def heir() -> process.Heir | None:
     """Let a process wait for our death, and sweep at once what the next session would; None where it can't."""
     with contextlib.suppress(OSError):
-        return process.Heir([sys.executable, "-c", f"from {__name__} import inherit; inherit()"])
+        return process.Heir([sys.executable, "-c", CLEAN_UP])
     return None
 
 
