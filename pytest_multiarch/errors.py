@@ -44,7 +44,7 @@ def printable(text: str) -> str:
     r"""Return `text` with what is no character to print as `\x1b`: a program's words are no terminal commands.
 
     Nor are they commands of a CI's log (`::set-output`, `##[group]`, `##vso[...]`); colours are dropped, and so
-    are a name and password in an address.
+    is what stands before the host in an address: a name and password, or a token.
     """
     kept = text.replace("\r\n", "\n")
     for pattern, replacement in _TAMED:
@@ -57,7 +57,7 @@ _TAMED = (
     (r"\x1b\[[0-9;]*m", ""),
     (r"(?m)^([ \t]*):(?=:)", r"\1\\x3a"),
     (r"##(?=\w*\[)", r"#\\x23"),
-    (r"(?<=://)[^\s/@]*:[^\s/@]*@", "***@"),
+    (r"(?<=://)[^\s/@]+@(?!sha256:)", "***@"),
 )
 
 

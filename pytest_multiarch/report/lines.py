@@ -11,7 +11,7 @@ from pytest_multiarch.options import Settings
 def header(settings: Settings) -> str:
     """Return the header's line: what was asked for, and who asked; nothing has booted by then."""
     platforms = f"{', '.join(settings.platforms)} ({settings.source})" if settings.platforms else "native"
-    return f"multiarch: {platforms}; image: {settings.image}"
+    return printable(f"multiarch: {platforms}; image: {settings.image}")
 
 
 def summary(facts: Mapping[str, Mapping[str, str]]) -> list[str]:

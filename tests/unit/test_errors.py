@@ -46,3 +46,16 @@ def test_every_kind_can_be_expected_by_a_users_test(kind: type[errors.MultiarchE
 def test_the_public_names_are_sorted_and_all_there() -> None:
     assert pytest_multiarch.__all__ == sorted(pytest_multiarch.__all__)
     assert all(getattr(pytest_multiarch, name) for name in pytest_multiarch.__all__)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://bob:hunter2@host/app.git", "https://***@host/app.git"),
+        ("https://ghp_token@host/app.git", "https://***@host/app.git"),
+        ("base=docker-image://alpine@sha256:0", "base=docker-image://alpine@sha256:0"),
+        ("base=docker-image://alpine:3.22@sha256:0", "base=docker-image://alpine:3.22@sha256:0"),
+    ],
+)
+def test_what_opens_a_door_is_not_shown(text: str, shown: str) -> None:
+    assert errors.printable(text) == shown

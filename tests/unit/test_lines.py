@@ -29,3 +29,8 @@ def test_the_summary_names_each_fact() -> None:
     facts = {"engine": {"": "Docker 28"}, "emulators": {"linux/arm64": "QEMU"}, "builder": {}}
     assert lines.summary(facts) == ["engine: Docker 28", "linux/arm64: QEMU"]
     assert lines.summary({}) == []
+
+
+def test_the_header_shows_no_password(settings: Settings) -> None:
+    secret = settings._replace(image=ImageSpec("https://bob:hunter2@git.example/app.git"))
+    assert "hunter2" not in lines.header(secret)
