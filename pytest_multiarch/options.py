@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
@@ -37,6 +37,7 @@ class Option(NamedTuple):
         ini: the ini name, where it is not the plain twin.
         flags: further spellings on the command line.
         ini_only: whether the command line has no such option.
+        ini_type: pytest's, of the twin of one that may be repeated: "linelist", or "args" for words of a shell.
 
     """
 
@@ -50,6 +51,7 @@ class Option(NamedTuple):
     ini: str = ""
     flags: tuple[str, ...] = ()
     ini_only: bool = False
+    ini_type: Literal["linelist", "args"] = "linelist"
 
     @property
     def dest(self) -> str:
@@ -221,7 +223,14 @@ OPTIONS: tuple[Option, ...] = (
         default=(),
         ini_only=True,
     ),
-    Option("run-args", "passed to `docker run`: limits, --read-only, ...", many=True, default=(), ini_only=True),
+    Option(
+        "run-args",
+        "words passed to `docker run`: limits, --read-only, ...",
+        many=True,
+        default=(),
+        ini_only=True,
+        ini_type="args",
+    ),
 )
 
 
@@ -274,7 +283,7 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("multiarch", "multi-arch container images")
     for option in OPTIONS:
         if option.many:
-            parser.addini(option.ini_name, option.help, type="linelist", default=[])
+            parser.addini(option.ini_name, option.help, type=option.ini_type, default=[])
         else:
             parser.addini(option.ini_name, option.help, type="string", default=None)
         if not option.ini_only:

@@ -126,3 +126,10 @@ def test_naming_the_image_makes_it_active_and_other_words_do_not(pytester: pytes
     assert settings(pytester, "--multiarch-image=a:1").active
     assert settings(pytester, ini="multiarch_platforms = arm64").active
     assert not settings(pytester, "--multiarch-timeout=5").active
+
+
+def test_several_words_for_docker_run_may_stand_on_one_line(pytester: pytest.Pytester) -> None:
+    hardening = "--cap-drop=ALL --security-opt=no-new-privileges --env='A=b c'"
+    found = settings(pytester, ini=f"multiarch_run_args = {hardening}\n    --read-only")
+    words = ("--cap-drop=ALL", "--security-opt=no-new-privileges", "--env=A=b c", "--read-only")
+    assert found.run_args == words
