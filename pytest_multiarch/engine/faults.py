@@ -44,7 +44,7 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(
         CpuTooOld,
         r"CPU ISA level is lower than required|CPU does not support x86-64-v\d|requires? .*x86-64-v\d"
-        r"|This program can only be run on AMD64 processors with v\d",
+        r"|This program can only be run on AMD64 processors with v\d|Fatal glibc error: .*CPU lacks",
         (),
         "its C library or program wants a newer CPU than the platform's oldest",
         "If every machine it is for has one, raise the baseline: --multiarch-baseline=PLATFORM=LEVEL",
@@ -65,6 +65,13 @@ SIGNATURES: tuple[Signature, ...] = (
         (),
         "the loader or a library that the program was linked with is not in the image",
         "Copy it into the final stage, link statically, or take a base with the same C library",
+    ),
+    Signature(
+        LoaderMissing,
+        r"version `[^']+' not found",
+        (),
+        "a library in the image is older than the one that the program was linked with",
+        "Build on the final stage's own base (an older C library runs with a newer one, not the reverse)",
     ),
     Signature(
         IllegalInstruction,
@@ -107,8 +114,23 @@ def fault(code: int | None, said: str, *, cpu: str | None, emulated: bool) -> Fa
             by_cpu = signature.kind in (IllegalInstruction, CpuTooOld)
             ran_on = cpu or ("the emulator's own CPU" if emulated else "this machine's CPU")
             why = f"{signature.why} (it ran on {ran_on})" if by_cpu else signature.why
-            return signature.kind(f"exit code {code}", why=why, do=signature.do, evidence=said[-2000:])
+            do = signature.do.replace("PLATFORM=LEVEL", _wanted_level(said))
+            return signature.kind(f"exit code {code}", why=why, do=do, evidence=said[-2000:])
     return None
+
+
+#: How C libraries say which CPU they want: a pattern, and the baseline that has it.
+LEVELS: tuple[tuple[str, str], ...] = (
+    (r"x86-64-v(\d)", r"linux/amd64=v\1"),
+    (r"\(z(\d+) or later", r"linux/s390x=z\1"),  # glibc's sysdeps/s390/s390-64/dl-hwcap-check.h
+    (r"\(POWER(\d+) or later", r"linux/ppc64le=power\1"),  # ... and sysdeps/powerpc/powerpc64/le
+)
+
+
+def _wanted_level(said: str) -> str:
+    """Return the value of `--multiarch-baseline` that a program asks for, "PLATFORM=LEVEL" if it doesn't say."""
+    found = ((match, value) for pattern, value in LEVELS if (match := re.search(pattern, said)))
+    return next((match.expand(value) for match, value in found), "PLATFORM=LEVEL")
 
 
 #: What the client says when a container doesn't start, why, and what to do.

@@ -64,6 +64,26 @@ SEEN: dict[str, tuple[int, str, type[FaultError]]] = {
         "tool: error while loading shared libraries: libx.so: CPU ISA level is lower than required",
         CpuTooOld,
     ),
+    "glibc-isa-s390x": (
+        127,
+        "Fatal glibc error: CPU lacks VXE support (z14 or later required)",
+        CpuTooOld,
+    ),
+    "glibc-isa-ppc64le": (
+        127,
+        "Fatal glibc error: CPU lacks ISA 3.00 support (POWER9 or later required)",
+        CpuTooOld,
+    ),
+    "glibc-too-old": (
+        1,
+        "/app: /lib/aarch64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by /app)",
+        LoaderMissing,
+    ),
+    "python-extension-of-a-newer-glibc": (
+        1,
+        "ImportError: /lib/libc.so.6: version `GLIBC_2.38' not found (required by /site-packages/x.so)",
+        LoaderMissing,
+    ),
     "go-isa": (
         1,
         "This program can only be run on AMD64 processors with v3 microarchitecture support.",
@@ -144,3 +164,18 @@ def test_long_evidence_keeps_its_end() -> None:
 
 def test_all_of_them_are_failed_commands() -> None:
     assert all(issubclass(kind, CommandFailed) for _, _, kind in SEEN.values())
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ("Fatal glibc error: CPU lacks VXE support (z14 or later required)", "linux/s390x=z14"),
+        ("Fatal glibc error: CPU lacks ISA 3.00 support (POWER9 or later required)", "linux/ppc64le=power9"),
+        ("Fatal glibc error: CPU does not support x86-64-v2", "linux/amd64=v2"),
+        ("libx.so: CPU ISA level is lower than required", "PLATFORM=LEVEL"),
+    ],
+)
+def test_a_program_that_wants_a_newer_cpu_gets_the_very_option(said: str, level: str) -> None:
+    found = fault(127, said, cpu=None, emulated=True)
+    assert isinstance(found, CpuTooOld)
+    assert f"--multiarch-baseline={level}" in found.do
