@@ -9,12 +9,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pytest_multiarch.errors import DeadlinePassed, OutputTooLarge
+from pytest_multiarch.errors import DeadlinePassed, MultiarchError, OutputTooLarge
 
 __tracebackhide__ = True
 
@@ -130,6 +130,44 @@ def start(
     with _running_lock:
         _running.add(process)
     return process
+
+
+@contextlib.contextmanager
+def streaming(
+    argv: Sequence[str], *, timeout: float, late: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `argv` for whoever reads its output as it comes, and end it with the block or when the time is up.
+
+    Args:
+        argv: the program and its arguments.
+        timeout: seconds for the whole block.
+        late: what failed where the time was up, a clause.
+        env: variables to add to this process's own.
+
+    Raises:
+        DeadlinePassed: the time was up, in place of what the reader made of the output's sudden end.
+
+    """
+    client, passed = start(argv, env=env, stdin=False), threading.Event()
+
+    def stop() -> None:
+        passed.set()
+        end(client, grace=0)
+
+    timer = threading.Timer(timeout, stop)
+    timer.start()
+    try:
+        yield client
+    except MultiarchError:
+        if passed.is_set():
+            raise DeadlinePassed(f"{late} in {timeout:g} seconds") from None
+        raise
+    finally:
+        timer.cancel()
+        end(client, grace=0)
+        for pipe in (client.stdout, client.stderr):
+            if pipe:
+                pipe.close()
 
 
 class Heir:

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import io
 import subprocess
-import threading
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -14,7 +13,7 @@ from pytest_multiarch import process
 from pytest_multiarch.audit import tree
 from pytest_multiarch.audit.tar import TarError
 from pytest_multiarch.audit.tree import Tree
-from pytest_multiarch.errors import DeadlinePassed, EngineError
+from pytest_multiarch.errors import EngineError
 from pytest_multiarch.platforms import Platform
 
 __tracebackhide__ = True
@@ -59,7 +58,11 @@ def read_image(engine: Engine, image: str, platform: Platform | None = None, tim
 
     """
     with _container(engine, image, platform) as container:
-        return _export(engine, container, timeout)
+        export = [*engine.command, "export", container]
+        with process.streaming(
+            export, timeout=timeout, late="the engine did not hand out the image's files"
+        ) as client:
+            return _read(client)
 
 
 @contextlib.contextmanager
@@ -72,30 +75,6 @@ def _container(engine: Engine, image: str, platform: Platform | None) -> Iterato
         yield container
     finally:
         engine.remove(container)
-
-
-def _export(engine: Engine, container: str, timeout: float) -> Tree:
-    client = process.start([*engine.command, "export", container], stdin=False)
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        process.end(client, grace=0)
-
-    timer = threading.Timer(timeout, stop)
-    timer.start()
-    try:
-        return _read(client)
-    except EngineError:
-        if late.is_set():
-            raise DeadlinePassed(f"the engine did not hand out the image's files in {timeout:g} seconds") from None
-        raise
-    finally:
-        timer.cancel()
-        process.end(client, grace=0)
-        for pipe in (client.stdout, client.stderr):
-            if pipe:
-                pipe.close()
 
 
 def _read(client: subprocess.Popen[bytes]) -> Tree:

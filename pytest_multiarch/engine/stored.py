@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import tarfile
-import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -67,6 +66,7 @@ class Image:
 
         Raises:
             ImageError: the engine doesn't hand it out.
+            DeadlinePassed: it didn't in time.
 
         """
         if self.known_config or self.engine is None:
@@ -199,30 +199,25 @@ def config_digest(engine: Engine, image_id: str, manifest: str) -> str:
 
     Raises:
         ImageError: the engine doesn't hand the image out.
+        DeadlinePassed: it didn't in time.
 
     """
-    client = process.start([*engine.command, "save", image_id], env=engine.env, stdin=False)
-    timer = threading.Timer(SAVING, process.end, (client, 0))
-    timer.start()
-    try:
-        found = _config_in(client.stdout, manifest.partition(":")[2]) if client.stdout else ""
-    except tarfile.TarError:
-        found = ""
-    finally:
-        timer.cancel()
-        process.end(client, grace=0)
-        said = client.stderr.read().decode(errors="backslashreplace") if client.stderr else ""
-        for pipe in (client.stdout, client.stderr):
-            if pipe:
-                pipe.close()
-    if not found:
-        raise ImageError(f"the engine does not hand out the manifest of {image_id}", evidence=said)
+    late = f"the engine did not hand out the manifest of {image_id}"
+    save = [*engine.command, "save", image_id]
+    with process.streaming(save, timeout=SAVING, late=late, env=engine.env) as client:
+        if client.stdout is None or client.stderr is None:
+            raise AssertionError("processes are started with pipes")
+        found = _config_in(client.stdout, manifest.partition(":")[2])
+        if not found:
+            process.end(client, grace=0)
+            said = client.stderr.read().decode(errors="backslashreplace")
+            raise ImageError(f"the engine does not hand out the manifest of {image_id}", evidence=said)
     return found
 
 
 def _config_in(stream: IO[bytes], digest: str) -> str:
     """Return the digest of the config that the manifest `digest` of an OCI layout names, "" for none."""
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    with contextlib.suppress(tarfile.TarError), tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
             if (
                 member.name.endswith(f"/{digest}")
