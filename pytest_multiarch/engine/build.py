@@ -39,8 +39,8 @@ def build(
     *,
     project: str,
     timeout: float,
-    known: bool = True,
-    claim: Callable[[str], None] = lambda tag: None,
+    known: bool,
+    claim: Callable[[str], None],
 ) -> Image:
     """Build `spec` for `platform` and see to it that the engine holds the result.
 
@@ -96,7 +96,7 @@ class _Task:
 
     def load(self, name: str = "") -> tuple[Mapping[str, Any], str]:
         """Build and load by one call, as `name`, or for the moment under a name that says nothing of the image."""
-        name = name or self.tags.temporary()
+        name = name or self.engine.passing(self.tags.project)
         output = ("--output", f"{LOADED},name={name}") if self.builder.apart else ("--load", "--tag", name)
         self.ask(self.spec, *output)
         return self.tags.settle(name, self.claim)
@@ -104,7 +104,7 @@ class _Task:
     def ask(self, spec: ImageSpec, *output: str) -> Mapping[str, Any]:
         """Run `buildx build` with these output words; return BuildKit's metadata."""
         with self.engine.scratch_folder("build-") as folder:
-            metadata = Path(folder, "metadata.json")
+            metadata = folder / "metadata.json"
             words = arguments(spec, self.platform, self.builder.name)
             words += ["--metadata-file", str(metadata), *output, str(spec.context)]
             left = max(self.deadline - time.monotonic(), 1)

@@ -124,7 +124,7 @@ def fetch(
     *,
     project: str,
     timeout: float,
-    claim: Callable[[str], None] = lambda tag: None,
+    claim: Callable[[str], None],
 ) -> Image:
     """Have one platform of a published image in the engine, pulled by digest, under a tag that never moves.
 

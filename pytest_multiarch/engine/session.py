@@ -313,27 +313,25 @@ class Session:
         return image
 
     def _made(self, spec: ImageSpec, platform: Platform, project: str) -> Image:
-        more: dict[str, Any] = {
-            "project": project,
-            "timeout": self.settings.build_timeout,
-            "claim": self._run.claim,
-        }
+        timeout, claim = self.settings.build_timeout, self._run.claim
         if spec.reference:
-            return published.fetch(self.engine, self.published(spec), platform, **more)
+            found = self.published(spec)
+            return published.fetch(self.engine, found, platform, project=project, timeout=timeout, claim=claim)
         builder, instance = self.builder(), self._builders.instance
         key = self._image_key(spec, str(platform))
-        found = self._unchanged(key)
-        if key in found.images:
-            return found.images[key]
-        more["known"] = key not in found.changed and bool(self._state.project(project).took(str(platform)))
+        answer = self._unchanged(key)
+        if key in answer.images:
+            return answer.images[key]
+        known = key not in answer.changed and bool(self._state.project(project).took(str(platform)))
+        make = partial(build, project=project, timeout=timeout, known=known, claim=claim)
         with contextlib.nullcontext() if platform == self.native else self._place("builds"):
             try:
-                return build(self.engine, builder, spec, platform, **more)
+                return make(self.engine, builder, spec, platform)
             except BuildError:
                 if self._closed or not self._builders.lost(instance):
                     raise
             # The builder was killed, which is no fault of the image: once more, on a new one.
-            return build(self.engine, self.builder(), spec, platform, **more)
+            return make(self.engine, self.builder(), spec, platform)
 
     def _known(self, targets: Iterable[Target]) -> dict[str, unchanged.Wanted]:
         """Return the images among `targets` that an earlier session built, if there are several, by their keys."""

@@ -150,10 +150,6 @@ class Tags:
         """Return the tag that image has."""
         return f"{self.repository}:{self.slug}-{image_id.partition(':')[2][:16]}"
 
-    def temporary(self) -> str:
-        """Return a tag for an image whose id is not known yet."""
-        return self._engine.passing(self.project)
-
     def settle(self, name: str, claim: Callable[[str], None]) -> tuple[Mapping[str, Any], str]:
         """Give the image that was loaded as `name` the tag of its id.
 
