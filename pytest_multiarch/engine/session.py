@@ -432,10 +432,13 @@ def described(emulator: Emulator) -> str:
 
 
 def _told(spec: ImageSpec) -> str:
-    """Return what the report calls an image: two of one Dockerfile differ in their stage or build arguments."""
-    args = " ".join(name if value is None else f"{name}={value}" for name, value in spec.build_args.items())
-    more = ", ".join(part for part in (f"target {spec.target}" if spec.target else "", args) if part)
-    return f"{spec} ({more})" if more else str(spec)
+    """Return what the report calls an image: two of one Dockerfile differ in their stage or build arguments.
+
+    The values of arguments stay out of every log: a few digits that differ with them stand for them.
+    """
+    stage = [f"target {spec.target}"] if spec.target else []
+    args = [f"{' '.join(spec.build_args)}, {spec.key[:8]}"] if spec.build_args else []
+    return f"{spec} ({', '.join([*stage, *args])})" if stage or args else str(spec)
 
 
 def _slug(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -204,7 +205,9 @@ def test_images_that_differ_in_a_build_argument_leave_each_other_alone(
     assert at.images(session.image(one, "native").project) == tags
     said = [session.container(spec, "native").run("cat /word").stdout for spec in (one, two)]
     assert said == ["one\n", "two\n"]
-    assert len(session.facts()["images"]) == 2
+    told = session.facts()["images"]
+    assert len(told) == 2
+    assert all(re.search(r"Dockerfile \(WORD, [0-9a-f]{8}\), native$", name) for name in told)
     other = open_session().image(replace(one, build_args={"WORD": "three"}), "native")
     assert at.images(other.project) == {*tags, other.tag}  # the first session still lives
 
