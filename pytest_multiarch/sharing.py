@@ -21,6 +21,10 @@ from pytest_multiarch.files import POLL, children, held, locked, usable, write_w
 __tracebackhide__ = True
 
 
+class Withdrawn(Exception):
+    """What was being made is not wanted any more: no result, and no failure to remember either."""
+
+
 class Users:
     """A set of living sessions: each holds an exclusive lock on a file of its own."""
 
@@ -96,6 +100,7 @@ class Run:
 
         Raises:
             MultiarchError: `make` raised it, here or elsewhere.
+            Withdrawn: `make` raised it, here: whoever asks next makes the value.
             StateError: another process was still making it when the time was up, or the folder can't be used.
 
         """
@@ -175,6 +180,8 @@ def _outcome(make: Callable[[], Any]) -> dict[str, Any]:
         return {"value": make()}
     except MultiarchError as error:
         return {"error": error.as_dict()}
+    except Withdrawn:
+        raise
     except Exception as error:  # whatever it is, the other processes must not try it again
         unexpected = UnexpectedError(
             f"pytest-multiarch did not expect this: {type(error).__name__}",

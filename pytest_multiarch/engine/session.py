@@ -32,7 +32,7 @@ from pytest_multiarch.errors import BuildError, ImageError, MultiarchError
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
 from pytest_multiarch.platforms import Platform
-from pytest_multiarch.sharing import Run
+from pytest_multiarch.sharing import Run, Withdrawn
 from pytest_multiarch.state import State
 
 __tracebackhide__ = True
@@ -177,7 +177,7 @@ class Session:
 
     def _work(self, tasks: SimpleQueue[Callable[[], None]]) -> None:
         """Take one task after the other: a thread that Python waits for at its end could hang there."""
-        with contextlib.suppress(Empty, _Closing):
+        with contextlib.suppress(Empty, Withdrawn):
             while not self._closed:
                 tasks.get_nowait()()
 
@@ -294,7 +294,7 @@ class Session:
                 return made
         # We ended its clients, so whatever came of it (a second-best builder, say) is nothing to remember: another
         # worker that waits for it makes it.
-        raise _Closing
+        raise Withdrawn
 
     def _image_key(self, spec: ImageSpec, name: str) -> str:
         return f"image-{spec.key}-{_slug(str(self.platform(name)))}"
@@ -411,10 +411,6 @@ class Session:
             if not self._swept and self._run.sessions.knows(self.id):
                 Leftovers(self.engine, self._state).sweep()
                 self._swept = True
-
-
-class _Closing(BaseException):
-    """What was being made is not wanted any more: no result, and no failure to remember either."""
 
 
 def _quietly(step: Callable[[], object]) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_multiarch.errors import BuildError, MultiarchError, StateError, UnexpectedError
+from pytest_multiarch.sharing import Withdrawn
 from pytest_multiarch.state import State, write_whole
 
 
@@ -352,3 +353,12 @@ def test_what_a_run_uses_is_known_until_it_is_forgotten(shared: State) -> None:
     assert shared.claimed() == {"here/app:1", "here/app:2"}
     run.remove()
     assert shared.claimed() == {"here/app:2"}
+
+
+def test_what_is_withdrawn_is_made_by_whoever_asks_next(shared: State) -> None:
+    def withdraws() -> str:
+        raise Withdrawn
+
+    with pytest.raises(Withdrawn):
+        shared.run("one").once("value", withdraws, timeout=5)
+    assert shared.run("one").once("value", lambda: "made", timeout=5) == "made"
