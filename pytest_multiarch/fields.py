@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pytest_multiarch.errors import SettingsError
+
 
 def parse(text: str) -> list[tuple[str, str]]:
-    """Return the pairs of a specification; a word without "=" is a key with the value ""."""
+    """Return the pairs of a specification; a word without "=" is a key with the value "".
+
+    Raises:
+        SettingsError: it is no line of CSV.
+
+    """
     import csv  # a suite that builds nothing owes it nothing
 
-    words = next(csv.reader([text]), [])
+    try:
+        words = next(csv.reader([text]), [])
+    except csv.Error as error:
+        raise SettingsError(f"{text!r} is not KEY=VALUE,...", why=str(error)) from None
     return [(key.strip(), value) for key, _, value in (word.partition("=") for word in words)]
 
 

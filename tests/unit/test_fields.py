@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_multiarch import ImageSpec, fields
+from pytest_multiarch import ImageSpec, SettingsError, fields
 from pytest_multiarch.engine.masking import without_secrets
 from pytest_multiarch.imagespec import absolute_fields
 
@@ -33,6 +33,11 @@ def test_what_is_joined_is_read_again(pairs: list[tuple[str, str]]) -> None:
 )
 def test_paths_in_it_become_absolute(text: str, there: str) -> None:
     assert absolute_fields(text, Path("/a")) == there
+
+
+def test_two_lines_are_no_specification() -> None:
+    with pytest.raises(SettingsError, match=r"is not KEY=VALUE,\.\.\.: new-line character"):
+        fields.parse("id=x\nid=y")
 
 
 def test_a_folder_with_a_comma_is_quoted() -> None:
