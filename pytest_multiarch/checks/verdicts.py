@@ -185,6 +185,7 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
             [each.where, each.found, each.expected, each.severity.value, each.cause, each.number]
             for each in verdict.findings
         ],
+        "note": verdict.note,
     }
 
 
@@ -194,7 +195,7 @@ def from_dict(data: Mapping[str, Any]) -> Verdict:
         Finding(where, found, expected, Severity(severity), cause, number)
         for where, found, expected, severity, cause, number in data["findings"]
     )
-    return Verdict(data["subject"], findings)
+    return Verdict(data["subject"], findings, data["note"])
 
 
 __all__ = ["Severity", "Verdict", "as_dict", "audit", "from_dict", "index", "runs"]
