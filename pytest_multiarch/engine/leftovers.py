@@ -23,6 +23,8 @@ __tracebackhide__ = True
 #: Seconds in which the engine ends what a client that was killed had asked of it: it may make a container yet.
 SETTLING = 0.5
 
+#: The programs that the client consists of: itself, and the plugin that it starts to build.
+CLIENTS = ("docker", "docker-buildx")
 
 #: The clean-up's program, without the current folder on sys.path: a `json.py` there would be imported instead of
 #: Python's own (`-P` does the same from Python 3.11 on).
@@ -106,7 +108,8 @@ class Leftovers:
             with contextlib.suppress(OSError):  # it has ended, or is another user's
                 handle = os.pidfd_open(int(folder.name))  # from now on the number can't mean another process
                 try:
-                    if self._is_orphan((folder / "environ").read_bytes()):
+                    environment, program = (folder / "environ").read_bytes(), os.readlink(folder / "exe")
+                    if is_client(program) and self._is_orphan(environment):
                         signal.pidfd_send_signal(handle, signal.SIGKILL)
                         ended += 1
                 finally:
@@ -128,6 +131,15 @@ class Leftovers:
 
     def _tags(self) -> list[str]:
         return self._engine.tags(f"{self._engine.repository}/*")
+
+
+def is_client(program: str) -> bool:
+    """Tell whether a process's program, as the kernel names it, is a docker client or its plugin.
+
+    What a client starts inherits its mark, and may be meant to outlive it: `gpg-agent` behind a credential helper,
+    the master connection of ssh that carries the user's other sessions (ssh_config(5), ControlPersist).
+    """
+    return Path(program.removesuffix(" (deleted)")).name in CLIENTS
 
 
 def heir() -> process.Heir | None:

@@ -6,11 +6,14 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from grounds import QUICK, Ground
 
-from pytest_multiarch.engine.client import OWNER, SESSION
+from pytest_multiarch import process
+from pytest_multiarch.engine.client import CLIENT, OWNER, SESSION, Engine
+from pytest_multiarch.engine.leftovers import Leftovers
 
 BUSY = """
 def test_busy(container, container_factory, here):
@@ -88,3 +91,36 @@ def test_clients_killed_in_their_first_moments_leave_nothing(ground: Ground) -> 
         run.signal(signal.SIGKILL, everybody=True)
         run.end()
     ground.settled()
+
+
+#: What docker-credential-pass does: it has a daemon started that is to serve the next client too.
+HELPER = """\
+#!/bin/sh
+setsid sh -c 'echo $$ >{pid}; exec sleep 300' </dev/null >/dev/null 2>&1 &
+while ! [ -s {pid} ]; do sleep 0.01; done
+echo credentials not found in native keychain; exit 1
+"""
+
+
+def test_a_daemon_that_a_client_started_outlives_what_kills_the_client(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, pid = tmp_path / "helpers", tmp_path / "pid"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"credsStore": "daemon"}')
+    (folder / "docker-credential-daemon").write_text(HELPER.format(pid=pid))
+    (folder / "docker-credential-daemon").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    dead = Engine(ground.state.id, "dead.session")
+    dead.call("--config", str(folder), "pull", "127.0.0.1:1/x", check=False)
+    daemon = int(pid.read_text())
+    try:
+        assert f"{CLIENT}={ground.state.id}/dead.session" in Path(f"/proc/{daemon}/environ").read_text()
+        with process.streaming([*dead.command, "events"], timeout=60, late="", env=dead.env) as client:
+            while b"events" not in Path(f"/proc/{client.pid}/cmdline").read_bytes():
+                time.sleep(0.01)
+            assert Leftovers(Engine(ground.state.id), ground.state).end_clients() == 1
+            assert client.wait(10) == -signal.SIGKILL
+        assert "sleep" in Path(f"/proc/{daemon}/cmdline").read_text()
+    finally:
+        os.kill(daemon, signal.SIGKILL)
