@@ -51,7 +51,7 @@ class EngineInfo:
         platform: the one that it runs natively.
         containerd: whether images are in containerd's store (an image's id is then its manifest's digest;
             in the classic store it is its config's).
-        shares_kernel: whether its kernel is the one that this process runs on.
+        machine: what its machine says of itself: name, kernel's release, bytes of memory.
         context: the client's context, whose name is also that of the engine's own builder.
         buildx: the version of buildx, () where there is none.
 
@@ -61,7 +61,7 @@ class EngineInfo:
     version: str
     platform: Platform
     containerd: bool
-    shares_kernel: bool
+    machine: tuple[str, str, int]
     context: str
     buildx: tuple[int, ...]
 
@@ -169,7 +169,7 @@ class Engine:
         said = json.loads(self.call("info", "--format", "{{json .}}").stdout or b"{}")
         if said.get("ServerErrors") or not said.get("ServerVersion"):
             raise _refusal("\n".join(said.get("ServerErrors") or ["the engine gave no version"]))
-        return parse_info(said, kernel=os.uname().release, memory=_memory())
+        return parse_info(said)
 
     @property
     def platform(self) -> Platform:
@@ -178,8 +178,12 @@ class Engine:
 
     @property
     def shares_kernel(self) -> bool:
-        """Tell whether the engine's kernel is this process's."""
-        return self.info.shares_kernel
+        """Tell whether the engine's kernel is this process's: if not, what is seen here says nothing of it.
+
+        Machines of a cloud are often equal but for their names, and a container beside the engine has another name
+        than its machine: it is then asked as a machine elsewhere is, by containers, which is right in any case.
+        """
+        return self.info.machine == _this_machine() and not self.address
 
     def call(
         self,
@@ -304,16 +308,8 @@ class Engine:
         return ContainerInspectResult(**found) if found else None
 
 
-def parse_info(said: Mapping[str, Any], kernel: str, memory: int) -> EngineInfo:
-    """Return what `docker info --format '{{json .}}'` said.
-
-    Args:
-        said: its answer.
-        kernel: this machine's kernel release.
-        memory: this machine's memory, in bytes: engine and we share a kernel where both agree (a virtual
-            machine of Docker Desktop differs in one of them).
-
-    """
+def parse_info(said: Mapping[str, Any]) -> EngineInfo:
+    """Return what `docker info --format '{{json .}}'` said."""
     client = said.get("ClientInfo") or {}
     plugins = {plugin["Name"]: plugin.get("Version", "") for plugin in client.get("Plugins") or []}
     driver = dict(pair[:2] for pair in said.get("DriverStatus") or [] if len(pair) >= 2)
@@ -322,7 +318,7 @@ def parse_info(said: Mapping[str, Any], kernel: str, memory: int) -> EngineInfo:
         version=str(said.get("ServerVersion", "")),
         platform=Platform.parse(f"{said.get('OSType', 'linux')}/{said.get('Architecture', '')}"),
         containerd=driver.get("driver-type") == "io.containerd.snapshotter.v1",
-        shares_kernel=(said.get("KernelVersion"), said.get("MemTotal")) == (kernel, memory),
+        machine=(str(said.get("Name", "")), str(said.get("KernelVersion", "")), int(said.get("MemTotal") or 0)),
         context=str(client.get("Context") or "default"),
         buildx=version_of(plugins.get("buildx", "")),
     )
@@ -355,5 +351,7 @@ def _refusal(said: str, shown: str = "") -> MultiarchError:
     return EngineError(f"`{shown}` failed" if shown else "the Docker engine refused", evidence=said)
 
 
-def _memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _this_machine() -> tuple[str, str, int]:
+    """Return what `EngineInfo.machine` is of an engine on this machine; a virtual machine's memory is another."""
+    here = os.uname()
+    return here.nodename, here.release, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,21 @@ from pytest_multiarch import EngineError
 from pytest_multiarch.engine import client
 from pytest_multiarch.engine.client import Engine, parse_info, version_of
 
+
+def a_client(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a `docker` on PATH that a shell runs."""
+    (folder / "docker").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
 #: Captured from Docker 28.5 with the containerd store, cut to what is read.
 SAID = {
     "ID": "b5a2",
     "ServerVersion": "28.5.2",
     "OSType": "linux",
     "Architecture": "x86_64",
+    "Name": "box",
     "KernelVersion": "6.8.0",
     "MemTotal": 1000,
     "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
@@ -25,17 +36,52 @@ SAID = {
 
 
 def test_an_engine_on_this_machine() -> None:
-    info = parse_info(SAID, kernel="6.8.0", memory=1000)
-    assert (str(info.platform), info.containerd, info.shares_kernel) == ("linux/amd64", True, True)
+    info = parse_info(SAID)
+    assert (str(info.platform), info.containerd, info.machine) == ("linux/amd64", True, ("box", "6.8.0", 1000))
     assert (info.context, info.buildx, info.id) == ("mine", (0, 30, 1), "b5a2")
     assert str(info) == "Docker 28.5.2, linux/amd64, containerd image store"
 
 
 def test_an_engine_elsewhere_with_the_classic_store_and_no_buildx() -> None:
     said = {**SAID, "DriverStatus": [["Backing Filesystem", "extfs"]], "ClientInfo": {}, "Architecture": "aarch64"}
-    info = parse_info(said, kernel="6.8.0", memory=2000)
-    assert (str(info.platform), info.containerd, info.shares_kernel) == ("linux/arm64", False, False)
+    info = parse_info(said)
+    assert (str(info.platform), info.containerd) == ("linux/arm64", False)
     assert (info.buildx, info.context) == ((), "default")
+
+
+#: What an engine on this machine says of it.
+HERE = {
+    "Name": os.uname().nodename,
+    "KernelVersion": os.uname().release,
+    "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "host", "context", "ours"),
+    [
+        ({}, "", "unix:///var/run/docker.sock", True),
+        ({}, "unix:///run/other.sock", "ssh://me@twin", True),
+        ({}, "ssh://me@twin", "unix:///var/run/docker.sock", False),
+        ({}, "tcp://127.0.0.1:2375", "", False),
+        ({}, "", "ssh://me@twin", False),
+        ({"Name": "twin"}, "", "unix:///forwarded/by/ssh.sock", False),
+        ({"MemTotal": 1}, "", "unix:///home/me/.docker/desktop/docker.sock", False),
+        ({"KernelVersion": "6.8.0-linuxkit"}, "", "unix:///home/me/.docker/desktop/docker.sock", False),
+    ],
+)
+def test_a_machine_that_is_equal_is_not_this_one(
+    changed: Mapping[str, object],
+    host: str,
+    context: str,
+    ours: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = json.dumps({**SAID, **HERE, **changed})
+    a_client(tmp_path, monkeypatch, f"case $1 in info) echo '{said}' ;; context) echo '{context}' ;; esac")
+    monkeypatch.setenv("DOCKER_HOST", host)
+    assert Engine().shares_kernel is ours
 
 
 @pytest.mark.parametrize(
@@ -88,16 +134,15 @@ GOES_AWAY = (
 def test_a_listing_of_images_is_asked_again(
     failures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    docker = tmp_path / "docker"
-    docker.write_text(
-        f"""#!/bin/sh
+    a_client(
+        tmp_path,
+        monkeypatch,
+        f"""
 echo >>{tmp_path}/asked
 [ "$(wc -l <{tmp_path}/asked)" -gt {failures} ] || {{ echo "{GOES_AWAY}" >&2; exit 1; }}
 printf 'b:1\\na:1\\nb:1\\n'
-"""
+""",
     )
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     if failures < 5:
         assert Engine().tags("*") == ["a:1", "b:1"]
     else:
