@@ -27,14 +27,14 @@ class Descriptor:
 
 
 def entries(index: Mapping[str, Any]) -> tuple[Descriptor, ...]:
-    """Return the images of an OCI index or a Docker manifest list, without its attestations.
+    """Return the images of an OCI index or a Docker manifest list, each once, without its attestations.
 
-    Attestations are `unknown/unknown`, or annotated as referring to another entry (BuildKit's
-    docs/attestations/attestation-storage.md).
+    Some tools list one image several times (anchore/syft#825). Attestations are `unknown/unknown`, or annotated as
+    referring to another entry (BuildKit's docs/attestations/attestation-storage.md).
     """
     listed = index.get("manifests")
     found = [mapping(entry) for entry in listed] if isinstance(listed, list) else []
-    return tuple(
+    images = (
         Descriptor(
             str(entry.get("digest", "")),
             *(str(mapping(entry.get("platform")).get(key) or "") for key in ("os", "architecture", "variant")),
@@ -42,6 +42,7 @@ def entries(index: Mapping[str, Any]) -> tuple[Descriptor, ...]:
         for entry in found
         if not _attests(entry)
     )
+    return tuple(dict.fromkeys(images))
 
 
 def judge(offered: tuple[Descriptor, ...], configs: Mapping[str, Config], platform: Platform) -> Verdict:
@@ -53,7 +54,8 @@ def judge(offered: tuple[Descriptor, ...], configs: Mapping[str, Config], platfo
         platform: the one that was asked for.
 
     """
-    mine = [entry for entry in offered if platform.matches(entry.os, entry.architecture, entry.variant)]
+    fitting = (entry for entry in offered if platform.matches(entry.os, entry.architecture, entry.variant))
+    mine = list({entry.digest: entry for entry in fitting}.values())  # arm64 and arm64/v8 may be one image
     subject = f"the index offers {', '.join(entry.triple for entry in offered) or 'nothing'}"
     if not mine:
         cause = f"the build that was pushed left it out: `--platform` without {platform}, or one push over another"

@@ -78,6 +78,13 @@ def _swapped(shelf: Shelf) -> str:
     return shelf.index({**first, "platform": second["platform"]}, {**second, "platform": first["platform"]})
 
 
+def _thrice(shelf: Shelf) -> str:
+    """Write what some tools make of an index: one image listed again and again."""
+    entry = shelf.entry(ARM64)
+    v8 = {**entry, "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}}
+    return shelf.index(entry, entry, v8)
+
+
 def _single(shelf: Shelf) -> str:
     entry = shelf.entry(ARM64)
     return f"{shelf.registry.address}/{shelf.name}@{entry['digest']}"
@@ -109,6 +116,7 @@ CASES: Mapping[str, Case] = {
         (AMD64, ARM64),
         {("index", ARM64): r"2 entries for linux/arm64: sha256:.*expected one entry"},
     ),
+    "listed-thrice": Case(_thrice, "all", (ARM64,)),
     "swapped": Case(
         _swapped,
         "all",
