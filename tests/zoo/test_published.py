@@ -17,6 +17,7 @@ from own_registry import INDEX, MANIFEST, Registry, attestation, index
 from runs import Outcome, Run
 
 AMD64, ARM64, V6, V7, S390X = "linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7", "linux/s390x"
+MIPS64 = "linux/mips64"  # big-endian, which is none of ours
 ALL = ("index", "config", "entrypoint", "elf", "runs")
 
 
@@ -78,6 +79,12 @@ def _swapped(shelf: Shelf) -> str:
     return shelf.index({**first, "platform": second["platform"]}, {**second, "platform": first["platform"]})
 
 
+def _unknown(shelf: Shelf) -> str:
+    """Write what may be tested, what may not yet, and what is not Linux's."""
+    odd = [shelf.entry(name, content=ARM64) for name in (MIPS64, "linux/arm64/v9", "windows/amd64")]
+    return shelf.index(shelf.entry(ARM64), *odd)
+
+
 def _thrice(shelf: Shelf) -> str:
     """Write what some tools make of an index: one image listed again and again."""
     entry = shelf.entry(ARM64)
@@ -117,6 +124,12 @@ CASES: Mapping[str, Case] = {
         {("index", ARM64): r"2 entries for linux/arm64: sha256:.*expected one entry"},
     ),
     "listed-thrice": Case(_thrice, "all", (ARM64,)),
+    "unknown": Case(
+        _unknown,
+        "all",
+        (ARM64, MIPS64, "linux/arm64/v9"),
+        {(check, name): f"no platform is called '{name}'" for check in ALL for name in (MIPS64, "linux/arm64/v9")},
+    ),
     "swapped": Case(
         _swapped,
         "all",
