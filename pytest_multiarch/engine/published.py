@@ -35,6 +35,7 @@ class Published:
         origin: where it was found: "an index in the registry", "a single image in the registry", or "local: "
             and why the registry did not have it.
         digest: of a single image's manifest, "" where there is an index or no registry.
+        passed_over: the id of the engine's image of that name, where it is another than the registry's.
 
     """
 
@@ -42,6 +43,7 @@ class Published:
     index: Mapping[str, Any]
     origin: str
     digest: str = ""
+    passed_over: str = ""
 
     @cached_property
     def entries(self) -> tuple[Descriptor, ...]:
@@ -85,16 +87,19 @@ def find(engine: Engine, reference: str) -> Published:
         ImageError: neither has it.
 
     """
+    if re.fullmatch("sha256:[0-9a-f]{64}", reference) and engine.inspect("image", reference):
+        return Published(reference, {}, "local: an id names no registry")
     engine.need_buildx()
     try:
         asked = engine.call("buildx", "imagetools", "inspect", "--raw", reference, check=False, timeout=PATIENCE)
         said = asked.complaint
         if asked.ok:
             found = _answer(reference, asked.stdout)
-            if "manifests" in found:
-                return Published(reference, found, "an index in the registry")
             digest = f"sha256:{hashlib.sha256(asked.stdout).hexdigest()}"  # a manifest's is its bytes'
-            return Published(reference, {}, "a single image in the registry", digest)
+            other = _passed_over(engine, reference, digest)
+            if "manifests" in found:
+                return Published(reference, found, "an index in the registry", passed_over=other)
+            return Published(reference, {}, "a single image in the registry", digest, other)
     except DeadlinePassed as error:
         said = str(error)
     if engine.inspect("image", reference):
@@ -105,6 +110,16 @@ def find(engine: Engine, reference: str) -> Published:
         do="Check the name; `docker login` where the registry wants to know who asks",
         evidence=said,
     )
+
+
+def _passed_over(engine: Engine, reference: str, digest: str) -> str:
+    """Return the id of the image that the engine holds under a name, "" for none or for the one of that digest.
+
+    `docker run` would take it: one that was built here and not pushed is not what somebody has at the registry.
+    """
+    held = engine.inspect("image", reference) or {}
+    known = [str(held.get("Id", "")), *(each.partition("@")[2] for each in held.get("RepoDigests") or [])]
+    return "" if digest in known else known[0]
 
 
 def configs(engine: Engine, published: Published, platform: Platform) -> dict[str, Config]:
@@ -146,6 +161,11 @@ def fetch(
     had = published.local or engine.inspect("image", reference) is not None
     if not published.local:
         how = "pulled"
+        if published.passed_over:
+            how = (
+                f"pulled from the registry (the engine's own {published.reference} is another image, not tested"
+                f" here; --multiarch-image={published.passed_over} tests that one)"
+            )
         pulled = engine.call(
             "pull", "--quiet", "--platform", str(platform), reference, check=False, timeout=timeout
         )

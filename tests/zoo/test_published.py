@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,6 +257,38 @@ def test_an_image_that_only_the_engine_has_is_asked_for_each_of_its_platforms(
     finally:
         engine.docker("rmi", "--force", reference)
 
+
+def test_an_engines_other_image_of_that_name_is_told_and_can_be_chosen(
+    project: Project, shelf: Shelf, tmp_path: Path
+) -> None:
+    engine, reference = project.engine, shelf.index(shelf.entry(AMD64))
+    engine.docker("pull", "--quiet", reference)
+    done = project.run(f"--multiarch-image={reference}", f"--platforms={AMD64}")
+    assert "is another image" not in done.terminal, "the registry's own"
+    engine.docker("rmi", reference)
+
+    programs.static(tmp_path / "start", "amd64", code=programs.says(b"mine", 0))
+    archive = tmp_path / "root.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(tmp_path / "start", "start")
+    engine.docker("import", "--platform", AMD64, "--change", 'ENTRYPOINT ["/start"]', str(archive), reference)
+    try:
+        mine = engine.docker("image", "inspect", "--format", "{{.Id}}", reference)
+        (project.folder / "test_it.py").write_text(MINE)
+        done = project.run(f"--multiarch-image={reference}", f"--platforms={AMD64}")
+        assert f"{reference} is another image, not tested here; --multiarch-image={mine}" in done.terminal
+        assert done.outcomes[f"test_it.py::test_mine[{AMD64}]"].outcome == "failed"
+        done = project.run(f"--multiarch-image={mine}", f"--platforms={AMD64}")
+        assert done.outcomes[f"test_it.py::test_mine[{AMD64}]"].outcome == "passed"
+        assert done.code == 0
+    finally:
+        engine.docker("rmi", "--force", reference)
+
+
+MINE = """
+def test_mine(container):
+    assert container.run(["/start"], check=True).stdout == "mine"
+"""
 
 MOVE = """
 
