@@ -72,6 +72,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Gate(config, suite), GATE)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Ask which platforms 'all' are, before a test is collected or a worker starts: it may be a mistake."""
+    suite = session.config.stash[SUITE]
+    if "all" in suite.settings.platforms:
+        try:
+            _ = suite.platforms
+        except MultiarchError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what was asked for."""
     settings = config.stash[SUITE].settings

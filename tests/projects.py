@@ -53,12 +53,12 @@ class Project:
 
 
 def one_paragraph(result: pytest.RunResult, *, code: int = 4) -> str:
-    """Return the one line that a usage error is; nothing of ours may look like an accident."""
+    """Return the one line that a usage error is, above its evidence; nothing of ours may look like an accident."""
     assert result.ret == code
     text = "\n".join([*result.outlines, *result.errlines])
     assert "Traceback" not in text
     assert "INTERNALERROR" not in text
-    lines = [line for line in result.errlines if line.strip()]
+    lines = [line for line in result.errlines if line.strip() and not line.startswith("    ")]
     assert len(lines) == 1, lines
     return lines[0].removeprefix("ERROR: ")
 

@@ -145,7 +145,8 @@ class Session:
             ImageError: nobody has the image, or it has none of a platform that is known.
 
         """
-        return published.platforms(self.engine, self.published(spec))
+        names = self.once(f"offered-{spec.key}", lambda: published.platforms(self.engine, self.published(spec)))
+        return tuple(names)
 
     def start_builds(self, targets: Iterable[Target], shells: Collection[Target] = ()) -> None:
         """Begin to build in the background, and to start the containers that tests of `shells` share."""
@@ -154,10 +155,10 @@ class Session:
             return
         self._prepare()
         self._wanted = self._known(wanted)
-        tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        tasks: SimpleQueue[Callable[[], object]] = SimpleQueue()
         if any(not spec.reference for spec, _ in wanted):
-            tasks.put(self._boot)  # while the emulators are probed
-        tasks.put(partial(_quietly, self._sweep))
+            tasks.put(self.builder)  # it boots while the emulators are probed
+        tasks.put(self._sweep)
         for target in self.in_turn(wanted):
             tasks.put(partial(self._build_unless_busy, *target, shell=target in shells))
         for _ in range(min(self.settings.jobs + 1, tasks.qsize())):
@@ -175,11 +176,11 @@ class Session:
 
         return sorted(targets, key=turn)
 
-    def _work(self, tasks: SimpleQueue[Callable[[], None]]) -> None:
+    def _work(self, tasks: SimpleQueue[Callable[[], object]]) -> None:
         """Take one task after the other: a thread that Python waits for at its end could hang there."""
-        with contextlib.suppress(Empty, Withdrawn):
+        with contextlib.suppress(Empty):
             while not self._closed:
-                tasks.get_nowait()()
+                _quietly(tasks.get_nowait())
 
     def _started_shell(self, image: Image, emulator: Emulator) -> Container:
         """Start a container to run commands in; once per image, look at what its shell really is."""
@@ -359,15 +360,11 @@ class Session:
         images = {key: image.as_dict() for key, image in found.images.items()}
         return {"images": images, "changed": sorted(found.changed)}
 
-    def _boot(self) -> None:
-        _quietly(self.builder)  # the error is remembered, and raised to each build that needs it
-
     def _build_unless_busy(self, spec: ImageSpec, name: str, *, shell: bool) -> None:
-        with contextlib.suppress(MultiarchError):  # remembered, and raised to each test that needs the image
-            if not self._closed and not self._run.busy(self._image_key(spec, name)):
-                self.image(spec, name)
-                if shell and not self._closed:
-                    self.container(spec, name)
+        if not self._closed and not self._run.busy(self._image_key(spec, name)):
+            self.image(spec, name)
+            if shell and not self._closed:
+                self.container(spec, name)
 
     def _started(self, image: Image, emulator: Emulator, launch: Launch) -> Container:
         if image.says:
@@ -414,8 +411,11 @@ class Session:
 
 
 def _quietly(step: Callable[[], object]) -> None:
-    """Take a step that is taken again where it fails: by whoever needs it, or by the next session's sweep."""
-    with contextlib.suppress(MultiarchError):
+    """Take a step that is taken again where it fails: by whoever needs it, or by the next session's sweep.
+
+    What nobody expected is no exception to that: in a thread it would end the tasks that wait behind it.
+    """
+    with contextlib.suppress(Exception):
         step()
 
 

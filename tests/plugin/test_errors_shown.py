@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from projects import Project
 
@@ -79,12 +77,3 @@ def test_other(): pass
     assert text.count("Request it as an argument") == 1
     assert result.parseoutcomes()["passed"] == 1
     assert result.parseoutcomes()["errors"] == 1
-
-
-def test_collecting_for_an_all_that_nobody_can_resolve_is_no_traceback(
-    project: Project, told_nobody: Callable[[], bool]
-) -> None:
-    project.tests("def test_it(platform): pass")
-    result = project.run("--platforms=all", "--multiarch-image=nowhere.invalid/image:1")
-    no_traceback(result)
-    assert result.ret != 0

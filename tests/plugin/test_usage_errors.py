@@ -51,6 +51,16 @@ def test_it_is_the_same_paragraph_in_every_mode(project: Project, mode: tuple[st
     assert "'linux/arm46'" in one_paragraph(project.run("--platforms=linux/arm46", *mode))
 
 
+def test_an_all_that_nobody_can_tell_is_one_paragraph_too(
+    project: Project, mode: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.tests("def test_it(platform): pass", "test_a.py")
+    project.tests("def test_it(platform): pass", "test_b.py")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{project.path}/dead.sock")
+    result = project.run("--platforms=all", "--multiarch-image=nowhere.invalid/typo:1", *mode)
+    assert "no Docker engine answers" in one_paragraph(result)
+
+
 def test_all_stands_for_the_ini_list(project: Project) -> None:
     project.ini("multiarch_platforms = linux/arm64\n    s390x, arm/v7\n")
     project.tests("def test_it(platform): pass")

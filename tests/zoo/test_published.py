@@ -236,6 +236,17 @@ def test_two_workers_say_the_same(project: Project, shelf: Shelf) -> None:
     forget(project, reference)
 
 
+@pytest.mark.parametrize("way", runs.WAYS)
+def test_all_platforms_of_an_image_that_nobody_has_is_a_usage_error(
+    way: str, project: Project, shelf: Shelf
+) -> None:
+    reference = f"{shelf.registry.address}/{shelf.name}/typo:1"
+    done = project.run(f"--multiarch-image={reference}", "--platforms=all", *runs.WAYS[way])
+    assert done.code == 4, done.terminal
+    assert done.errors.count(f"there is no image {reference}: neither the registry nor the engine has it") == 1
+    assert "Traceback" not in done.terminal + done.errors
+
+
 def test_an_image_that_only_the_engine_has_is_asked_for_each_of_its_platforms(
     project: Project, hello: Mapping[str, bytes], tmp_path: Path
 ) -> None:
