@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
@@ -74,7 +75,7 @@ class State:
 
     def run(self, uid: str) -> Run:
         """Return the run `uid`, which all its workers share."""
-        return Run(self.folder / "runs" / uid)
+        return _run_in(self.folder, uid)
 
     def project(self, name: str) -> Project:
         """Return what is known of the project `name` from earlier sessions."""
@@ -110,7 +111,7 @@ class State:
     def lives(self, label: str) -> bool:
         """Tell whether the session `run.session` lives."""
         run, _, session = label.rpartition(".")
-        return bool(run and session) and self.run(run).sessions.alive(session)
+        return bool(run and session) and self.run(run).sessions.alive(_file_name(session))
 
     def remove(self) -> None:
         """Delete the folder: whoever comes next is somebody new to the engine."""
@@ -172,9 +173,23 @@ def _name(what: str, platform: str) -> str:
 
 def forget(uid: str) -> None:
     """Forget the run `uid` if it left anything."""
-    folder = _default_folder() / "runs" / uid
-    if folder.exists():
-        Run(folder).remove()
+    run = _run_in(_default_folder(), uid)
+    if run.folder.exists():
+        run.remove()
+
+
+def _run_in(folder: Path, uid: str) -> Run:
+    return Run(folder / "runs" / _file_name(uid))
+
+
+def _file_name(name: str) -> str:
+    """Return what a name is called in the folder: itself where that is no path, and fit for a label and a tag.
+
+    It may be anything: xdist's `--testrunuid` is the user's, and a label or a variable anybody's.
+    """
+    if re.fullmatch(r"\w[\w.-]{0,63}", name, re.ASCII):
+        return name
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _default_folder() -> Path:

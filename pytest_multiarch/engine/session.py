@@ -60,7 +60,7 @@ class Session:
     def __init__(self, settings: Settings, root: Path, run: str, workers: int = 1) -> None:
         self.settings = settings
         self.id = uuid.uuid4().hex[:12]
-        self._root, self._run_id = root, re.sub(r"[^\w.-]", "-", run)
+        self._root, self._run_id = root, run
         self._emulators_seen: dict[str, Emulator] = {}
         self._images_seen: dict[str, tuple[str, Image]] = {}
         self._targets: dict[str, Target] = {}
@@ -77,7 +77,7 @@ class Session:
     @cached_property
     def engine(self) -> Engine:
         """Return the engine; asking for it costs nothing yet."""
-        return Engine(self._state.id, f"{self._run_id}.{self.id}", self._run.folder)
+        return Engine(self._state.id, f"{self._run.folder.name}.{self.id}", self._run.folder)
 
     @cached_property
     def native(self) -> Platform:

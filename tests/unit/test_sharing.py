@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pytest_multiarch.errors import BuildError, MultiarchError, StateError, UnexpectedError
 from pytest_multiarch.sharing import Withdrawn
-from pytest_multiarch.state import State, write_whole
+from pytest_multiarch.state import State, forget, write_whole
 
 
 @pytest.fixture
@@ -159,6 +159,43 @@ def test_a_label_says_which_session_and_whether_it_lives(shared: State) -> None:
     run.sessions.leave("me")
     for nobody in ("run.with.dots.me", "run.with.dots.other", "other.me", "me", "", "../..", "."):
         assert not shared.lives(nobody)
+
+
+def test_a_label_that_is_a_path_names_nobody_and_touches_nothing(shared: State, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    shared.enter("run", "session")
+    for label in (f"run.{victim}", "run.session/../../../../victim", "../../victim.x", "...", "..x"):
+        assert not shared.lives(label)
+    assert victim.read_text() == "kept"
+
+
+#: What a user may give to xdist's `--testrunuid`.
+UIDS = ["feature/x", "../../victim", "..", ".", "/victim", "a b", "é" * 40, "x" * 300, "nightly.2", "\udcff"]
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_a_run_of_any_id_stays_in_its_folder_and_is_forgotten(
+    uid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    shared = State()
+    run = shared.enter(uid, "session")
+    assert run.folder.parent == shared.folder / "runs"
+    assert re.fullmatch("[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", run.folder.name)  # it is part of a tag
+    assert shared.lives(f"{run.folder.name}.session")
+    run.sessions.leave("session")
+    forget(uid)
+    assert not run.folder.exists()
+    assert victim.is_dir()
+    assert shared.folder.is_dir()
+
+
+def test_runs_of_ids_that_are_alike_are_two(shared: State) -> None:
+    folders = {shared.run(uid).folder for uid in [*UIDS, "feature-x", "a-b", "nightly-2", ""]}
+    assert len(folders) == len(UIDS) + 4
 
 
 def test_sessions_that_come_and_go_at_once_never_lose_their_file(shared: State) -> None:
