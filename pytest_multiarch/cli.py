@@ -172,6 +172,7 @@ def _audit(arguments: argparse.Namespace) -> int:
 
 
 def _prune(arguments: argparse.Namespace) -> int:
+    """Remove what is at this engine; the state folder stays, for what is at another one is found by its id."""
     with _visit() as visit:
         others = [label for label in visit.state.living() if label != visit.label]
         refused = _clear(visit, arguments.dry_run, everything=not others)
@@ -179,11 +180,7 @@ def _prune(arguments: argparse.Namespace) -> int:
             _unregister(visit.engine, arguments)
     if others:
         running = f"{_sessions(len(others))} {'is' if len(others) == 1 else 'are'} running"
-        _say(f"{running}: the builder, its cache, the images and the state stay")
-    else:
-        _say(f"{_verb(arguments)} {visit.state.folder}")
-        if not arguments.dry_run:
-            visit.state.remove()
+        _say(f"{running}: the builder, its cache and the images stay")
     return 1 if refused else 0
 
 

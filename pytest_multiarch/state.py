@@ -113,11 +113,6 @@ class State:
         run, _, session = label.rpartition(".")
         return bool(run and session) and self.run(run).sessions.alive(_file_name(session))
 
-    def remove(self) -> None:
-        """Delete the folder: whoever comes next is somebody new to the engine."""
-        with self.mutex("runs", timeout=60):
-            shutil.rmtree(self.folder, ignore_errors=True)
-
 
 class Project:
     """What one session tells the next of a project: its folder, how long its builds took, what was looked at."""

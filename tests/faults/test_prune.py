@@ -47,8 +47,7 @@ def test_prune_takes_what_is_ours_and_only_that(ground: Ground) -> None:
     try:
         code, said = command(ground, "prune", "--dry-run")
         assert code == 0
-        assert {line.split()[2] for line in said[:-1]} == {"container", "cache", "image"}
-        assert said[-1] == f"would remove {ground.state.folder}"
+        assert {line.split()[2] for line in said} == {"container", "cache", "image"}
         assert engine.containers
         assert engine.images() == {image}
         assert engine.volumes == {cache}
@@ -62,7 +61,7 @@ def test_prune_takes_what_is_ours_and_only_that(ground: Ground) -> None:
         assert [line.replace("would remove", "removed") for line in said] == said
         assert (engine.containers, engine.images(), engine.volumes) == (set(), set(), set())
         assert dead[:12] not in engine.docker("ps", "--all", "--quiet")
-        assert not ground.state.folder.exists()
+        assert State(ground.state.folder).id == engine.state.id, "what is at another engine is still ours"
 
         assert foreign[:12] in engine.docker("ps", "--all", "--quiet")
         assert volume in engine.docker("volume", "ls", "--quiet")
@@ -71,7 +70,17 @@ def test_prune_takes_what_is_ours_and_only_that(ground: Ground) -> None:
         engine.docker("rm", foreign, check=False)
         engine.docker("volume", "rm", volume)
         engine.docker("rmi", "multiarch.local/somebody/project:tag")
-    assert command(ground, "prune")[0] == 0, "where there is nothing there is nothing to do"
+    assert command(ground, "prune") == (0, []), "where there is nothing there is nothing to do"
+
+
+def test_what_is_at_another_engine_is_found_after_a_prune(ground: Ground, classic: TestEngine) -> None:
+    other = replace(ground, engine=replace(classic, state=ground.state))
+    for each in (ground, other):
+        assert each.run("--platforms=native", "test_it.py", QUICK).process.returncode == 0
+    assert command(ground, "prune")[0] == 0
+    assert (len(ground.engine.images()), len(other.engine.images())) == (0, 1)
+    assert command(other, "prune")[0] == 0
+    assert other.engine.images() == set()
 
 
 def test_images_of_a_project_whose_folder_is_gone_go_with_the_next_run(ground: Ground) -> None:
@@ -110,7 +119,7 @@ def test_prune_leaves_a_running_session_alone(ground: Ground) -> None:
     run.reach("here")
     assert command(ground, "prune") == (
         0,
-        ["1 session is running: the builder, its cache, the images and the state stay"],
+        ["1 session is running: the builder, its cache and the images stay"],
     )
     assert len(ground.engine.containers) == 2
     ground.file("go", "")
