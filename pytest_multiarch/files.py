@@ -73,21 +73,13 @@ def usable(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def write_whole(path: Path, text: str, *, replace: bool = True) -> None:
-    """Write a file so that no reader ever sees half of it.
-
-    Raises:
-        FileExistsError: `replace` is false and the file is there.
-
-    """
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that no reader ever sees half of it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(handle, "w") as file:
             file.write(text)
-        if replace:
-            os.replace(name, path)
-        else:
-            os.link(name, path)
+        os.replace(name, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)

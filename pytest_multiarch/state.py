@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
 import uuid
@@ -35,15 +36,24 @@ class State:
         self.folder = folder or _default_folder()
         with usable(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self.folder.stat().st_mode & 0o777 != 0o700:
-                self.folder.chmod(0o700)
+            self._close()
             self.id = self._known_id() or self._new_id()
 
+    def _close(self) -> None:
+        """Close the folder to others; on exFAT and its like the mount says who may read, and only that."""
+        found = self.folder.stat()
+        if found.st_mode & 0o777 != 0o700:
+            try:
+                self.folder.chmod(0o700)
+            except PermissionError:
+                if found.st_uid != os.geteuid():
+                    raise
+
     def _known_id(self) -> str:
-        """Return this folder's random id: two users of one engine must not share names (design, section 3)."""
+        """Return this folder's random id, "" for none: two users of one engine must not share names."""
         path = self.folder / "id"
-        with contextlib.suppress(FileExistsError):
-            write_whole(path, f"{VERSION} {uuid.uuid4().hex[:12]}", replace=False)
+        if not path.exists():
+            return ""
         version, _, name = path.read_text(errors="replace").strip().partition(" ")
         if version.isascii() and version.isdigit() and int(version[:9]) > VERSION:
             raise StateError(
@@ -53,7 +63,7 @@ class State:
         return name if version == str(VERSION) and re.fullmatch("[0-9a-f]{12}", name) else ""
 
     def _new_id(self) -> str:
-        """Return a new id in place of one that can't be read: a power cut leaves such files."""
+        """Return a new id, the first or in place of one that can't be read: a power cut leaves such files."""
         with self.mutex("id", timeout=10):
             if not (known := self._known_id()):
                 known = uuid.uuid4().hex[:12]
