@@ -122,9 +122,14 @@ class Leftovers:
         return bool(said) and not self._state.lives(said[len(mark) :].decode(errors="replace"))
 
     def _lives(self, tag: str) -> bool:
-        """Tell whether the session or the project that an image is there for still is."""
+        """Tell whether the session or the project that an image is there for still is.
+
+        A folder that isn't there for us may be for others who share our state: in a container, on another mount.
+        """
         passing = self._engine.session_of(tag)
-        return self._state.lives(passing) if passing else self._project(tag).lives
+        if passing:
+            return self._state.lives(passing)
+        return self._project(tag).lives or tag in self._state.claimed()
 
     def _project(self, tag: str) -> Project:
         return self._state.project(self._engine.project_of(tag))

@@ -97,6 +97,29 @@ def test_images_of_a_project_whose_folder_is_gone_go_with_the_next_run(ground: G
     command(other, "prune")
 
 
+def test_an_image_of_a_living_run_stays_where_its_projects_folder_is_not_to_be_seen(ground: Ground) -> None:
+    ground.tests(
+        "import pathlib, time\n"
+        "def test_a(multiarch_image, here, request):\n"
+        "    here('here')\n"
+        "    while not pathlib.Path('go').exists(): time.sleep(0.05)\n"
+        "    assert request.getfixturevalue('fresh_container').run('true').returncode == 0\n"
+    )
+    run = ground.start("--platforms=native", "test_it.py", QUICK)
+    run.reach("here")
+    images = ground.engine.images()
+    moved = ground.path.rename(ground.path.with_name("elsewhere"))
+    Leftovers(Engine(ground.state.id), ground.state).sweep()
+    assert ground.engine.images() == images != set()
+    moved.rename(ground.path)
+    ground.file("go", "")
+    assert run.end() == 0, run.text
+    ground.settled()
+    shutil.rmtree(ground.path)
+    Leftovers(Engine(ground.state.id), ground.state).sweep()
+    assert ground.engine.images() == set()
+
+
 def test_a_dead_sessions_image_takes_no_other_of_its_project_with_it(ground: Ground) -> None:
     assert ground.run("--platforms=native", "test_it.py", QUICK).process.returncode == 0
     (image,) = ground.engine.images()
