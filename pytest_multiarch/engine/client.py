@@ -103,14 +103,16 @@ class Engine:
     def env(self) -> dict[str, str]:
         """Return the variables that the client gets besides our own.
 
-        Clients 19.03 to 20.10 have buildx behind the first switch; later ones ignore it. With the last one `bake`
-        reads what is outside the current folder, as `build` does without a word.
+        Clients 19.03 to 20.10 have buildx behind the first switch; later ones ignore it. With the third one `bake`
+        reads what is outside the current folder, as `build` does without a word. BuildKit's and the binfmt image
+        are for the engine's platform, whatever the user has for a default; everything else names its own.
         """
         label = {CLIENT: f"{self.owner}/{self.session}"} if self.session else {}
         return {
             "DOCKER_CLI_EXPERIMENTAL": "enabled",
             "DOCKER_CLI_HINTS": "false",
             "BUILDX_BAKE_ENTITLEMENTS_FS": "0",
+            "DOCKER_DEFAULT_PLATFORM": "",
             **label,
         }
 

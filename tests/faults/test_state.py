@@ -83,16 +83,16 @@ def test_a_newer_versions_state_folder_is_left_alone(ground: Ground, home: Path)
 
 
 def test_odd_surroundings_harm_nothing(ground: Ground, tmp_path: Path) -> None:
-    """HOME unset, the locale C, spaces in the project's path and in the folder for temporary files."""
+    """HOME unset, the locale C, spaces in paths, another platform as the default of all that the client runs."""
     path = tmp_path / "a project, 'quoted' $HOME"
     shutil.copytree(ground.path, path) if ground.path.exists() else path.mkdir()
     odd = replace(ground, path=path)
     odd.tests(TESTS)
     temporary = tmp_path / "tmp with spaces"
     temporary.mkdir()
-    run = odd.start(
-        "--platforms=native", "test_it.py", "-n2", HOME=None, LC_ALL="C", LANG=None, TMPDIR=str(temporary)
-    )
+    odd_env = {"HOME": None, "LC_ALL": "C", "LANG": None, "TMPDIR": str(temporary)}
+    odd_env["DOCKER_DEFAULT_PLATFORM"] = "linux/s390x"
+    run = odd.start("--platforms=native", "test_it.py", "-n2", "--multiarch-driver=docker-container", **odd_env)
     assert run.end() == 0, run.text
     assert run.outcomes() == {"passed": 3}
     assert [each.name for each in temporary.iterdir() if not each.name.startswith("pytest-of")] == []
