@@ -36,6 +36,27 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings, asked: Sequence[s
     metafunc.parametrize(TARGET, params, indirect=True, scope="session")
 
 
+def complete(item: pytest.Function) -> None:
+    """Add to an item's fixtures what those that it overrides ask for: pytest forgets them.
+
+    8.4 never looks for them (https://github.com/pytest-dev/pytest/issues/13773), and what 9.0 finds is lost again
+    where a test is parametrised.
+    """
+    known = dict(item._fixtureinfo.name2fixturedefs)
+    if pytest.version_tuple >= (9, 1) or all(len(found) == 1 for found in known.values()):
+        return
+    names, manager = item.fixturenames, item.session._fixturemanager
+    todo = list(known)
+    for name in todo:
+        for definition in reversed(known[name]):
+            new = [each for each in definition.argnames if each not in names]
+            names += new
+            known |= {each: found for each in new if (found := manager.getfixturedefs(each, item))}
+            todo += [each for each in new if each in known]
+            if name not in definition.argnames:
+                break  # it asks for none that it overrides
+
+
 def image_at(node: pytest.Collector | pytest.Item, settings: Settings) -> ImageSpec:
     """Return the image that the tests of a node are about: the nearest conftest's, or the options'."""
     spec: ImageSpec | None = node.ihook.pytest_multiarch_image(config=node.config)

@@ -127,9 +127,16 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a platform once per platform."""
+    parametrization.complete(metafunc.definition)
     if parametrization.TARGET in metafunc.fixturenames:
         suite = metafunc.config.stash[SUITE]
         parametrization.parametrize(metafunc, suite.settings, suite.platforms)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Know what an item needs."""
+    if isinstance(item, pytest.Function) and parametrization.target_of(item):
+        parametrization.complete(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

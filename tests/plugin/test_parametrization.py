@@ -37,6 +37,61 @@ def test_it({fixture}): pass
     assert len(project.ids(TWO)) == 2
 
 
+OF_A_SESSION = ("platform", "container", "multiarch_image", "multiarch_emulator")
+OF_A_TEST = ("fresh_container", "container_factory")
+
+NEEDS = """
+import pytest
+from pytest_multiarch.suite import needs_image
+
+def pytest_collection_finish(session):
+    for item in session.items:
+        print("needs", item.name, needs_image(item))
+
+@pytest.fixture{scope}
+def {name}({name}): return {name}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fixture", "scope"),
+    [
+        *((name, "(scope='session')") for name in OF_A_SESSION),
+        *((name, "") for name in (*OF_A_SESSION, *OF_A_TEST)),
+    ],
+)
+def test_what_overrides_a_fixture_needs_what_that_needs(fixture: str, scope: str, project: Project) -> None:
+    project.file("conftest.py", NEEDS.format(name=fixture, scope=scope))
+    project.tests(f"def test_it({fixture}): pass")
+    image = fixture not in ("platform", "multiarch_emulator")
+    found = [line for line in project.look("--collect-only", "-q", TWO).outlines if line.startswith("needs")]
+    assert found == [f"needs test_it[linux/{name}] {image}" for name in ("arm/v7", "arm64")]
+
+
+def test_what_overrides_a_fixture_of_the_users_own_does_too(project: Project, mode: tuple[str, ...]) -> None:
+    project.file(
+        "conftest.py",
+        """
+import pytest
+
+@pytest.fixture(scope="session")
+def here(_multiarch_target): return _multiarch_target[1]
+
+@pytest.fixture(scope="session")
+def app(here): return here
+""",
+    )
+    override = "import pytest\n@pytest.fixture(scope='session')\ndef app(app): return app\n"
+    project.file("tests/conftest.py", override)
+    project.file("tests/inner/conftest.py", override)
+    project.tests("def test_it(app, request): assert app in request.node.name", "tests/inner/test_it.py")
+    project.tests(
+        "import pytest\n@pytest.fixture\ndef app(): return 'mine'\ndef test_other(app): assert app == 'mine'",
+        "tests/test_other.py",
+    )
+    project.run(TWO, *mode).assert_outcomes(passed=3)
+
+
 def test_an_autouse_fixture_that_needs_one_counts_too(project: Project) -> None:
     project.file("conftest.py", "import pytest\n@pytest.fixture(autouse=True)\ndef every(platform): pass\n")
     project.tests("def test_it(): pass")
