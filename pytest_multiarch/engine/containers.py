@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import threading
 import time
@@ -15,12 +16,13 @@ from pytest_multiarch import process
 from pytest_multiarch.engine.faults import fault, start_error
 from pytest_multiarch.engine.launching import NO_SHELL, STARTING, Launch, Launcher
 from pytest_multiarch.engine.results import Result
-from pytest_multiarch.engine.shell import Shell, late, too_large
+from pytest_multiarch.engine.shell import Answer, Shell, late, run_once, too_large
 from pytest_multiarch.errors import (
     CommandFailed,
     ContainerDied,
     ContainerError,
     DeadlinePassed,
+    EngineError,
     FaultError,
     ImageError,
     MultiarchError,
@@ -40,6 +42,12 @@ HANG_UP = 5.0
 
 #: Seconds in which a container ends whose shell was killed together with it.
 DYING = 1.0
+
+#: Shells kept open for what commands left in the background, the latest: a daemon whose log nobody reads stops.
+HELD = 8
+
+#: What the client writes where the engine can't start a command as it is asked to: the command's fault.
+REFUSED = re.compile(r"OCI runtime exec failed|Error response from daemon: unable to find (user|group)")
 
 
 class Container:
@@ -259,6 +267,9 @@ class Container:
             raise
         with self._guard:
             self._shells.append(shell)
+            held = [each for each in self._shells if each.held]
+        for each in held[:-HELD]:
+            self._drop(each)
         return shell
 
     def _run_in_shell(self, words: str | tuple[str, ...], timeout: float) -> tuple[int, bytes, bytes]:
@@ -271,15 +282,26 @@ class Container:
         if shell is None or not shell.open:
             shell = self._new_shell()
         self._mine.shell = shell
-        line = words if isinstance(words, str) else f"exec {shlex.join(words)}"
-        answer = shell.run(line, timeout)
+        answer = shell.run(_line(words), timeout)
         if answer.ended:
             self._drop(shell)
-            # What killed the shell may be about to end the container: on a busy machine it takes a moment.
-            killed = answer.returncode == 137 and self._client is not None and self._client.ended(DYING)
-            if killed or not self._runs():  # the container's end took the shell with it
-                raise self._gone()
+            self._check_end(words, answer)
         return answer.returncode, answer.stdout, answer.stderr
+
+    def _check_end(self, words: str | tuple[str, ...], answer: Answer) -> None:
+        """Make sure that a shell's end was the command's own doing.
+
+        Raises:
+            ContainerDied: the container's end took the shell with it.
+            EngineError: only our connection to it ended.
+
+        """
+        # What killed the shell may be about to end the container: on a busy machine it takes a moment.
+        killed = answer.returncode == 137 and self._client is not None and self._client.ended(DYING)
+        if killed or not self._runs():
+            raise self._gone()
+        if answer.lost:
+            raise _cut_off(words, self.platform, answer.returncode, _said(answer.stdout, answer.stderr))
 
     def _runs(self) -> bool:
         """Ask the engine whether the container runs: our client hears of its end a moment later."""
@@ -309,11 +331,22 @@ class Container:
     ) -> tuple[int, bytes, bytes]:
         if not self.alive:
             raise self._gone()
-        argv = ["sh", "-c", words] if isinstance(words, str) else list(words)
-        done = self._client_run(["exec", "-i", *extra, self.name, *argv], stdin, timeout)
-        if not done.ok and not self._runs():  # the container's end took the command with it
-            raise self._gone()
-        return done.returncode, done.stdout, done.stderr
+        client = ["exec", "-i", *extra, self.name]
+        answer = run_once(
+            [*self._engine.command, *client, "sh"],
+            _line(words),
+            stdin.encode() if isinstance(stdin, str) else (stdin or b""),
+            env=self._engine.env,
+            limit=self._settings.output_limit,
+            timeout=timeout,
+        )
+        said = _said(answer.stdout, answer.stderr)
+        if answer.ended and NO_SHELL.search(said) and not isinstance(words, str):  # a service needs no shell
+            done = self._client_run([*client, *words], stdin, timeout)
+            answer = Answer(done.returncode, done.stdout, done.stderr)
+        elif answer.ended and not REFUSED.match(said):
+            self._check_end(words, answer)
+        return answer.returncode, answer.stdout, answer.stderr
 
     def _run_alone(
         self, words: str | tuple[str, ...], extra: list[str], stdin: str | bytes | None, timeout: float
@@ -328,6 +361,8 @@ class Container:
             done = self._client_run(["start", "-a", "-i", name], stdin, timeout)
             if done.returncode == 1 and self._engine.inspect("container", name):
                 raise start_error(self.platform, 1, done.complaint)
+            if done.returncode < 0 or (done.returncode == 125 and self._engine.runs(name)):
+                raise _cut_off(words, self.platform, done.returncode, done.complaint)
         except MultiarchError:
             self._engine.remove(name)
             raise
@@ -366,6 +401,20 @@ def _exec_options(user: str | None, workdir: str | None, env: Mapping[str, str] 
     words = ["--user", user] if user is not None else []
     words += ["--workdir", workdir] if workdir is not None else []
     return words + [word for key, value in (env or {}).items() for word in ("--env", f"{key}={value}")]
+
+
+def _line(words: str | tuple[str, ...]) -> str:
+    """Return the command line for a shell."""
+    return words if isinstance(words, str) else f"exec {shlex.join(words)}"
+
+
+def _cut_off(words: str | tuple[str, ...], platform: Platform, code: int, said: str) -> EngineError:
+    return EngineError(
+        f"the connection to `{_shown(words)}` on {platform} was cut, and what became of it is not known",
+        why=f"the docker client ended with {code}, and the container runs",
+        do="Look whether the engine, or what stands between it and here, was restarted",
+        evidence=said,
+    )
 
 
 def _shown(words: str | tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from engines import TestEngine, contexts
+from far import FarEngine
 from projects import Project
 from sources import DOCKERFILE, GETENT, SERVE, WITHOUT_SHELL, Opener, ini_for
 
@@ -82,6 +83,15 @@ def at(engine: TestEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestEngi
     before = engine.left  # of the session that many tests share
     yield engine
     assert engine.left <= before
+
+
+@pytest.fixture
+def far_engine(containerd: TestEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarEngine]:
+    """Return the machine's own engine behind an address of another machine, which this process then talks to."""
+    far = FarEngine("127.0.0.2")
+    monkeypatch.setenv("DOCKER_HOST", far.address)
+    yield far
+    far.close()
 
 
 @pytest.fixture(scope="session")

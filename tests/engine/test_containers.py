@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from engines import TestEngine
+from far import FarEngine
 from sources import Opener
 
 from pytest_multiarch import (
@@ -16,10 +21,12 @@ from pytest_multiarch import (
     ContainerDied,
     ContainerError,
     DeadlinePassed,
+    EngineError,
     ImageError,
     ImageSpec,
     OutputTooLarge,
 )
+from pytest_multiarch.engine.containers import HELD
 from pytest_multiarch.engine.session import Session
 
 
@@ -112,6 +119,43 @@ def test_a_child_in_the_background_does_not_hold_the_command_up(container: Conta
     assert time.monotonic() - began < 10
 
 
+NOISE = "while sleep 0.02; do echo noise; echo noise >&2; done"
+
+
+@pytest.mark.parametrize("left", [f"{NOISE} &", f"({NOISE}) & sleep 0.1", f"sh -c '{NOISE}' & true"])
+@pytest.mark.parametrize("how", [{}, {"user": "0"}, {"stdin": "x"}], ids=["in the shell", "user", "stdin"])
+def test_what_the_background_writes_is_no_later_commands_output(
+    container: Container, left: str, how: dict[str, str]
+) -> None:
+    container.run(left, **how)  # type: ignore[arg-type]
+    for command in ("sleep 0.3; echo clean", "cat /www/index.html", "sleep 0.2; echo clean"):
+        result = container.run(command)
+        assert (result.stdout in ("clean\n", "hello\n"), result.stderr) == (True, "")
+    assert container.run("sleep 0.2; echo clean", user="0").stdout == "clean\n"
+    container.kill()
+
+
+def test_shells_that_the_background_holds_do_not_pile_up(fresh: Container, containerd: TestEngine) -> None:
+    for _ in range(HELD + 4):
+        fresh.run("sleep 300 &")
+    assert len(clients(fresh)) <= HELD + 2  # our own client, and the shell in use
+    for _ in range(5):
+        fresh.run("sleep 300 >/dev/null 2>&1 & sleep 0.1")
+    assert len(clients(fresh)) <= HELD + 2
+    fresh.kill()
+    assert clients(fresh) == []
+
+
+def clients(container: Container, words: str = "") -> list[int]:
+    """Return the docker clients of a container that have these words in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found += [int(path.parent.name)] if container.name in line and words in line else []
+    return found
+
+
 def test_threads_use_a_container_at_the_same_time(container: Container) -> None:
     said: dict[int, str] = {}
     threads = [
@@ -171,6 +215,47 @@ def test_an_endless_writer_meets_the_limit(opened: Opener, spec: ImageSpec, cont
 
 def test_output_below_the_limit_is_whole(container: Container) -> None:
     assert len(container.run("head -c 3000000 /dev/zero").stdout_bytes) == 3_000_000
+
+
+# --- a connection that is cut
+
+
+@pytest.mark.parametrize("how", [{}, {"user": "root"}, {"stdin": "x"}], ids=["in the shell", "user", "stdin"])
+def test_a_client_that_is_killed_is_no_exit_code(fresh: Container, how: dict[str, str]) -> None:
+    def kill() -> None:
+        for pid in clients(fresh, " exec "):
+            os.kill(pid, signal.SIGKILL)
+
+    threading.Timer(2.0, kill).start()
+    with pytest.raises(EngineError, match=r"(?s)`echo begun; sleep 9` on \S+ was cut.*ended with -9.*begun"):
+        fresh.run("echo begun; sleep 9", **how)  # type: ignore[arg-type]
+    assert fresh.run("echo on").stdout == "on\n"
+
+
+@pytest.mark.parametrize("how", [{}, {"user": "root"}, {"stdin": "x"}], ids=["in the shell", "user", "stdin"])
+def test_a_connection_that_is_cut_is_no_exit_code(
+    spec: ImageSpec, far_engine: FarEngine, opened: Opener, how: dict[str, str]
+) -> None:
+    """The client ends with 0 then: it takes the end of the stream for the command's, and asks for the code."""
+    container = opened().fresh_container(spec, "native")
+    container.run("true")
+    threading.Timer(2.0, far_engine.cut, ("exec",)).start()
+    with pytest.raises(EngineError, match=r"(?s)`echo begun; sleep 9` on \S+ was cut.*begun"):
+        container.run("echo begun; sleep 9", **how)  # type: ignore[arg-type]
+    assert container.run("echo on").stdout == "on\n"
+    container.kill()
+
+
+@pytest.mark.parametrize("how", [{}, {"user": "root"}], ids=["in the shell", "user"])
+def test_a_command_that_kills_its_own_shell_gives_its_code(fresh: Container, how: dict[str, str]) -> None:
+    assert fresh.run("kill -9 $$; sleep 1", **how).returncode == 137  # type: ignore[arg-type]
+    assert fresh.run("kill $$; sleep 1", **how).returncode == 143  # type: ignore[arg-type]
+
+
+def test_what_the_engine_refuses_to_start_is_the_commands_own(fresh: Container) -> None:
+    assert "unable to find user" in fresh.run("true", user="nosuch").stderr
+    assert fresh.run(["true"], workdir="/no/such").returncode in (126, 127)
+    assert fresh.run(["no-such-program"], user="root").returncode == 127
 
 
 # --- an image without a shell

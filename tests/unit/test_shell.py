@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_multiarch.engine.shell import Shell, _Marked, framed
+from pytest_multiarch.engine.shell import Shell, _Marked, framed, run_once
 from pytest_multiarch.errors import ContainerError, DeadlinePassed, OutputTooLarge
 
 SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"], ["mksh"]]
@@ -97,22 +99,95 @@ def test_any_other_command_gets_one(command: str) -> None:
     assert framed(command, "MARK").startswith("(eval '")
 
 
-def test_the_shell_itself_killed_gives_the_code_and_an_end(shell: Shell) -> None:
+def test_the_shell_itself_killed_gives_the_code_and_an_end(argv: list[str]) -> None:
+    shell = Shell(["sh", "-c", '"$@"; exit $?', "client", *argv], limit=1000, timeout=10)
     answer = shell.run("echo before; kill -9 $$", 10)
-    assert (answer.returncode, answer.stdout, answer.ended) == (-9, b"before\n", True)
+    assert (answer.returncode, answer.stdout, answer.ended, answer.lost) == (137, b"before\n", True, False)
+    shell.close()
 
 
-def test_what_the_background_writes_later_is_no_later_commands_output(shell: Shell) -> None:
-    shell.run("(sleep 0.2; echo late) & true", 10)
-    shell.run("sleep 0.5", 10)
+@pytest.mark.parametrize(
+    ("client", "code"),
+    [
+        ("sh; kill -9 $$", -9),
+        ("sh; exit 255", 255),
+        ("sh; exit 1", 1),
+        ("sh; exit 0", 0),
+        ("sh; exec sleep 60 >&- 2>&-", -1),
+    ],
+)
+def test_a_client_that_is_cut_off_is_no_exit_code(client: str, code: int) -> None:
+    shell = Shell(["sh", "-c", client], limit=1000, timeout=10)
+    answer = shell.run("kill -9 $$", 10)
+    assert (answer.returncode, answer.ended, answer.lost) == (code, True, True)
+    shell.close()
+
+
+NOISE = "while sleep 0.02; do echo noise; echo noise >&2; done"
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        f"{NOISE} &",
+        f"({NOISE}) & true",
+        f"sh -c '({NOISE}) &'",
+        f"setsid sh -c '{NOISE}' & true",
+        f"{{ {NOISE}; }} >&2 2>/dev/null &",
+        f"{{ {NOISE} >&3; }} 3>&1 >/dev/null 2>&1 &",
+        "sleep 60 &",
+    ],
+)
+def test_a_shell_whose_output_the_background_holds_takes_no_other_command(shell: Shell, left: str) -> None:
+    assert b"mine" in shell.run(f"{left}\necho mine", 10).stdout.splitlines()
+    assert shell.held
+    assert not shell.open
+
+
+@pytest.mark.parametrize("left", ["nohup sleep 60 >/dev/null 2>&1 &", "sleep 60 >/dev/null 2>&1 &", ":"])
+def test_a_shell_that_nobody_else_writes_to_goes_on(shell: Shell, left: str) -> None:
+    shell.run(f"{left}\nsleep 0.2", 10)  # the child opens /dev/null after its birth
+    assert shell.open
     assert shell.run("echo mine", 10).stdout == b"mine\n"
+
+
+def test_a_shell_that_cannot_tell_who_holds_it_takes_no_other_command(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_multiarch.engine.shell._LOOK", 0.0)
+    shell.run("sleep 60 >/dev/null 2>&1 &", 10)
+    assert not shell.open
+
+
+def test_a_daemon_whose_shell_is_given_up_can_write_on(shell: Shell, tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    shell.run(f"{{ head -c 3000000 /dev/zero; echo done >{written}; }} & sleep 0", 10)
+    deadline = time.monotonic() + 10
+    while not written.exists():
+        assert time.monotonic() < deadline, "it waits for a reader"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("left", ["sleep 60 &", f"{NOISE} &", "cat; sleep 60 &", "(cat; exit 3)"])
+def test_a_shell_of_its_own_is_heard_to_the_mark(argv: list[str], left: str) -> None:
+    began = time.monotonic()
+    answer = run_once(argv, left, b"in" * 100_000, limit=1 << 20, timeout=10)
+    assert (answer.returncode, answer.stdout) == (3 * ("exit" in left), b"in" * 100_000 * ("cat" in left))
+    assert time.monotonic() - began < 5
+
+
+def test_a_shell_of_its_own_has_a_deadline_and_a_limit(argv: list[str]) -> None:
+    with pytest.raises(DeadlinePassed, match=r"did not end in 0\.3 seconds"):
+        run_once(argv, "sleep 60", b"", limit=1000, timeout=0.3)
+    with pytest.raises(OutputTooLarge, match="more than 1000 bytes"):
+        run_once(argv, "yes", b"", limit=1000, timeout=10)
 
 
 def test_output_with_an_earlier_mark_is_output(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     marks = iter(["aaaa", "bbbb"])
     monkeypatch.setattr("pytest_multiarch.engine.shell.secrets.token_hex", lambda size: next(marks))
     shell.run("true", 10)
-    assert shell.run("echo aaaa 0", 10).stdout == b"aaaa 0\n"
+    assert shell.run("cat /dev/null aaaa", 10).stderr.endswith(b"aaaa: No such file or directory\n")
 
 
 def test_a_hundred_megabytes_to_the_byte(argv: list[str], shell: Shell) -> None:
@@ -157,7 +232,12 @@ def test_threads_with_a_shell_each_do_not_meet(argv: list[str]) -> None:
 
     def work(number: int) -> None:
         shell = Shell(argv, limit=1000, timeout=10)
-        wrong.extend(a for _ in range(50) if (a := shell.run(f"echo {number}", 10)).stdout != b"%d\n" % number)
+        for _ in range(50):
+            if not shell.open:  # a process that another thread starts here holds our pipes until it has begun
+                shell.close()
+                shell = Shell(argv, limit=1000, timeout=10)
+            answer = shell.run(f"echo {number}", 10)
+            wrong.extend([answer] if answer.stdout != b"%d\n" % number else [])
         shell.close()
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
@@ -172,7 +252,7 @@ def test_threads_with_a_shell_each_do_not_meet(argv: list[str]) -> None:
 def test_a_stream_is_cut_at_its_mark_however_it_comes(pieces: list[bytes], tail: bytes, code: int) -> None:
     text = b"".join(pieces)
     stream = _Marked(b"0123456789abcdef")
-    whole = text + b"0123456789abcdef %d\n" % code + tail
+    whole = text + b"0123456789abcdef %d /proc/1 /proc/23\n" % code + tail
     cuts = [len(piece) for piece in pieces] + [1] * 20
     at, done = 0, False
     for size in cuts:
@@ -181,7 +261,7 @@ def test_a_stream_is_cut_at_its_mark_however_it_comes(pieces: list[bytes], tail:
         if done:
             break
     assert done or stream.add(whole[at:])
-    assert (bytes(stream.data), stream.code) == (text, code)
+    assert (bytes(stream.data), stream.code, stream.words) == (text, code, {b"/proc/1", b"/proc/23"})
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
@@ -205,9 +285,8 @@ def test_any_words_arrive_as_with_sh_c(words: list[str], form: str) -> None:
 @given(st.text(st.sampled_from("ab'\"\\$`(){};|<\n #!*?~=-"), max_size=25))
 @settings(max_examples=300, deadline=None)
 def test_any_text_leaves_the_shell_in_order(text: str) -> None:
-    shell = _dash()
-    shell.run(text, 10)
-    answer = shell.run("echo on", 10)
+    _dash().run(text, 10)
+    answer = _dash().run("echo on", 10)
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, b"on\n", b"")
 
 
