@@ -37,8 +37,12 @@ REGISTRY = "multiarch.local"
 #: Seconds for one question to the engine; it answers in 0.1 where it is well.
 PATIENCE = 60.0
 
-#: The oldest buildx with the remote driver (0.8) and --metadata-file (0.6).
-BUILDX = (0, 8)
+#: The oldest buildx that takes `--provenance=false` for what it says: 0.8 has no remote driver, 0.9 refuses the
+#: word, 0.10.0 asks it of the builder, and Docker 20.10's own knows no attestations.
+BUILDX = (0, 10, 2)
+
+#: What a buildx says whose builder gave it no version (`v0.0.0+unknown`): it may be any.
+UNTOLD = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,7 @@ class Engine:
 
         """
         found = self.info.buildx
-        if found < BUILDX:
+        if found < BUILDX and found != UNTOLD:
             version = ".".join(map(str, found))
             raise EngineError(
                 "Docker's buildx is too old" if found else "the `docker` client has no buildx",

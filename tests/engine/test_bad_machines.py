@@ -92,7 +92,7 @@ def test_a_buildx_that_is_too_old(
     plugin.chmod(0o755)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
     text = refused(image_project)
-    assert "Docker's buildx is too old: it is 0.5.1, and 0.8 is needed. Install" in text
+    assert "Docker's buildx is too old: it is 0.5.1, and 0.10.2 is needed. Install" in text
 
 
 def test_no_client_at_all(image_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,32 @@ def test_versions(text: str, version: tuple[int, ...]) -> None:
     assert version_of(text) == version
 
 
+@pytest.mark.parametrize("version", ["v0.10.2", "0.13.1+ds1-3", "v1.0.0", "v0.0.0+unknown"])
+def test_a_buildx_of_today_is_taken_and_one_that_tells_no_version(version: str) -> None:
+    engine_with(version).need_buildx()
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("v0.8.2", "Docker's buildx is too old: it is 0.8.2, and 0.10.2 is needed. Install"),
+        ("v0.10.0", "Docker's buildx is too old: it is 0.10.0, and 0.10.2 is needed. Install"),
+        ("", "the `docker` client has no buildx. Install"),
+    ],
+)
+def test_an_older_buildx_is_refused_by_name(version: str, told: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        engine_with(version).need_buildx()
+    assert str(caught.value).startswith(told)
+
+
+def engine_with(buildx: str) -> Engine:
+    engine = Engine()
+    plugins = [{"Name": "buildx", "Version": buildx}]
+    engine.info = parse_info({**SAID, "ClientInfo": {"Plugins": plugins}})
+    return engine
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [
