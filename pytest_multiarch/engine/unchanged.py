@@ -24,6 +24,9 @@ __tracebackhide__ = True
 #: Seconds for the answer; where nothing changed it takes half of one. Whoever builds has a deadline of his own.
 PATIENCE = 30.0
 
+#: The oldest buildx that tells its steps as JSON. Older ones take the word for "plain": they would take each step.
+ASKABLE = (0, 13)
+
 #: A step of a Dockerfile as BuildKit names it, "[arm64 linux/arm64 build 2/5] RUN make"; FROM only looks up.
 STEP = re.compile(r"\[(?:([\w-]+) )?[^\]]*\d+/\d+\] (?!FROM\b)")
 
@@ -66,6 +69,8 @@ def find(engine: Engine, builder: Builder, wanted: Mapping[str, Wanted]) -> Foun
 
     """
     began = time.monotonic()
+    if engine.info.buildx < ASKABLE:
+        return Found({})
     specs = {spec for spec in {want.spec for want in wanted.values()} if _can_ask(spec)}
     asked = {name: want for name, want in wanted.items() if want.spec in specs}
     if not asked:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_multiarch import ImageSpec, Platform
-from pytest_multiarch.engine.unchanged import Wanted, bake_file, step_of
+from pytest_multiarch.engine.builder import Builder
+from pytest_multiarch.engine.client import Engine, parse_info
+from pytest_multiarch.engine.unchanged import Found, Wanted, bake_file, find, step_of
+from pytest_multiarch.process import Finished
 
 ARM = Platform.parse("linux/arm/v7")
 
@@ -104,6 +108,32 @@ def test_a_step_that_begins_is_seen(name: str, target: str) -> None:
 )
 def test_what_only_looks_is_no_step(name: str) -> None:
     assert step_of(line(name, started=STARTED)) is None
+
+
+class Asked(Engine):
+    """An engine with this buildx, whose client notes what it is asked and knows nothing."""
+
+    def __init__(self, buildx: str) -> None:
+        super().__init__()
+        plugins = [{"Name": "buildx", "Version": buildx}]
+        self.info = parse_info({"OSType": "linux", "Architecture": "x86_64", "ClientInfo": {"Plugins": plugins}})
+        self.asked: list[str] = []
+
+    def call(self, *args: str, **_: Any) -> Finished:  # type: ignore[override]
+        self.asked.append(" ".join(args[:2]))
+        return Finished(args, 1, b"", b"", 0.0)
+
+
+@pytest.mark.parametrize(("buildx", "asked"), [("v0.10.2", []), ("v0.12.1", []), ("v0.13.0", ["buildx bake"])])
+def test_a_buildx_that_tells_its_steps_in_words_only_is_not_asked(
+    buildx: str, asked: list[str], tmp_path: Path
+) -> None:
+    """Nothing would stop it at the first step: it would build everything."""
+    engine = Asked(buildx)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    wanted = {"one": Wanted(ImageSpec(tmp_path), ARM, "project")}
+    assert find(engine, Builder("its", apart=True, why=""), wanted) == Found({})
+    assert engine.asked == asked
 
 
 JSON = st.recursive(
