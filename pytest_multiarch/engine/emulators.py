@@ -243,7 +243,9 @@ class Emulators:
     def _emulator(self, platform: Platform, seen: Sight, *notes: str) -> Emulator:
         """Say in values what was seen: the facts are all there, nothing is asked any more."""
         if seen.version is None and platform.may_run_natively_on(self._engine.platform):
-            return Emulator(platform.running(emulated=False, baseline=False), None, None, notes)
+            newer = f"code for a newer CPU than {platform.level or 'the oldest'} runs here too"
+            limits = (newer,) if self._cpu_policy == "baseline" else ()
+            return Emulator(platform.running(emulated=False, baseline=False), None, None, (*notes, *limits))
         return Emulator(
             platform.running(emulated=True, baseline=seen.cpu is not None),
             seen.version or NOT_QEMU,

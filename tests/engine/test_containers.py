@@ -60,6 +60,15 @@ def test_the_machine_is_the_platforms(container: Container) -> None:
     assert container.run(["uname", "-m"]).stdout.strip() in container.platform.machines
 
 
+def test_what_is_started_without_its_environment_runs_on_the_emulators_own_cpu(
+    session: Session, spec: ImageSpec
+) -> None:
+    """The README says so: nothing of the container's can keep QEMU_CPU in it."""
+    container = session.container(spec, "linux/arm/v6")
+    assert container.run("uname -m").stdout == "armv6l\n"
+    assert container.run("env -i /bin/uname -m").stdout == "armv7l\n"
+
+
 def test_bytes_are_exact_and_text_never_fails(container: Container) -> None:
     result = container.run(r"printf '\377\000a\n\n'")
     assert result.stdout_bytes == b"\xff\x00a\n\n"

@@ -74,6 +74,23 @@ def test_a_container_of_the_probe_alone_says_what_the_empty_root_says(engine):
     assert made_here(engine) == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("name", "level", "policy", "notes"),
+    [
+        ("amd64", "", "baseline", ("code for a newer CPU than the oldest runs here too",)),
+        ("amd64", "v2", "baseline", ("code for a newer CPU than v2 runs here too",)),
+        ("386", "", "baseline", ("code for a newer CPU than the oldest runs here too",)),
+        ("amd64", "", "default", ()),
+    ],
+)
+def test_what_runs_natively_says_that_its_oldest_cpu_is_not_enforced(engine, name, level, policy, notes):
+    platform = Platform.parse(name)
+    if engine.platform.architecture != "amd64":
+        pytest.skip("NOT CHECKED: the engine's machine is no amd64")
+    found = Emulators(engine, "require", cpu_policy=policy).need(platform.at(level) if level else platform)
+    assert (found.version, found.notes) == (None, notes)
+
+
 @contextlib.contextmanager
 def kernel_wide(engine):
     """Let a test change the machine's own entries, and put them back."""
