@@ -75,7 +75,12 @@ def _agrees(entry: Descriptor, config: Config | None, platform: Platform) -> lis
         return []
     cause = "the index was put together with two entries exchanged, or with an image of the build machine"
     return [
-        Finding(entry.digest, f"its config says {config.triple}", f"{platform}, as its entry says", cause=cause)
+        Finding(
+            entry.digest,
+            f"its config says {config.triple or 'nothing'}",
+            f"{platform}, as its entry says",
+            cause=cause,
+        )
     ]
 
 

@@ -244,7 +244,8 @@ def _config(engine: Engine, reference: str) -> Config | None:
     if not asked.ok:
         raise EngineError(f"the config of {reference} can't be read from the registry", evidence=asked.complaint)
     said = _answer(reference, asked.stdout or b"{}")
-    return Config.parse(said) if said else None
+    nested = any("/" in key for key in said)  # of an index in an index each image is told, by its platform
+    return Config.parse(said) if said and not nested else None
 
 
 def _answer(reference: str, data: bytes) -> dict[str, Any]:

@@ -93,6 +93,12 @@ def _thrice(shelf: Shelf) -> str:
     return shelf.index(entry, entry, v8)
 
 
+def _nested(shelf: Shelf) -> str:
+    """Write an index that has another one for an entry, as the specification allows."""
+    inner = shelf.registry.manifest(shelf.name, index([shelf.entry(AMD64), shelf.entry(S390X)]))
+    return shelf.index({**inner, "platform": {"os": "linux", "architecture": "amd64"}}, shelf.entry(ARM64))
+
+
 def _single(shelf: Shelf) -> str:
     entry = shelf.entry(ARM64)
     return f"{shelf.registry.address}/{shelf.name}@{entry['digest']}"
@@ -125,6 +131,7 @@ CASES: Mapping[str, Case] = {
         {("index", ARM64): r"2 entries for linux/arm64: sha256:.*expected one entry"},
     ),
     "listed-thrice": Case(_thrice, "all", (ARM64,)),
+    "nested": Case(_nested, "all", (AMD64, ARM64)),
     "unknown": Case(
         _unknown,
         "all",
