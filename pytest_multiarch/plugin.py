@@ -77,6 +77,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Ask which platforms 'all' are, before a test is collected or a worker starts: it may be a mistake."""
     suite = session.config.stash[SUITE]
     if "all" in suite.settings.platforms:
+        option = session.config.option
+        # The workers' run, which xdist would name later: what is asked once must not be asked again by them.
+        suite.run_id = option.testrunuid = getattr(option, "testrunuid", None) or suite.run_id
         try:
             _ = suite.platforms
         except MultiarchError as error:
