@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -23,6 +24,9 @@ OUTPUT_LIMIT = 128 * 1024 * 1024
 
 #: Seconds between SIGTERM and SIGKILL: a docker client that hears SIGTERM passes its cancel on to the engine.
 GRACE = 2.0
+
+#: Seconds for what a program wrote to be read after its end.
+DRAIN = 1.0
 
 _running: set[subprocess.Popen[bytes]] = set()
 _running_lock = threading.Lock()
@@ -88,16 +92,12 @@ def run(
     try:
         if input is not None:
             threading.Thread(target=_feed, args=(process, input), daemon=True).start()
-        for stream in streams:  # `wait` alone polls, and hears of the end up to 50 ms late
-            stream.join(began + timeout - time.monotonic())
-        try:
-            process.wait(max(began + timeout - time.monotonic(), 0))
-        except subprocess.TimeoutExpired:
+        if not ended(process, timeout):
             end(process)
             raise DeadlinePassed(
                 f"`{shown(process.args)}` did not end in {timeout:g} seconds",
                 evidence=_tail(streams[1].data or streams[0].data),
-            ) from None
+            )
         for stream in streams:
             stream.finish(process)
     finally:
@@ -190,6 +190,28 @@ class Heir:
             self._process.communicate(b"done\n", timeout=5)
 
 
+def ended(process: subprocess.Popen[bytes], timeout: float) -> bool:
+    """Wait for a process's end, at most `timeout` seconds, and tell whether it came.
+
+    Its streams may stay open, for a grandchild has them too. `Popen.wait` polls, and hears of the end up to 50 ms
+    late; a kernel before Linux 5.3, and a process that another thread has waited for, leave only that.
+    """
+    deadline = time.monotonic() + timeout
+    with contextlib.suppress(OSError):
+        handle = os.pidfd_open(process.pid)
+        try:
+            poll = select.poll()
+            poll.register(handle, select.POLLIN)
+            poll.poll(max(timeout, 0) * 1000)
+        finally:
+            os.close(handle)
+    try:
+        process.wait(max(deadline - time.monotonic(), 0))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def end(process: subprocess.Popen[bytes], grace: float = GRACE) -> None:
     """End a process and its group, politely for `grace` seconds first; one that has ended is left alone."""
     if process.poll() is None:
@@ -261,17 +283,13 @@ class _Stream:
                 os.killpg(self._process.pid, signal.SIGTERM)
         return line
 
-    def join(self, patience: float) -> None:
-        """Wait for the end of the stream, at most `patience` seconds."""
-        self._thread.join(max(patience, 0))
-
     def finish(self, process: subprocess.Popen[bytes]) -> None:
-        """End a grandchild that keeps the stream open: it had all the time there was."""
-        self.join(1.0)
+        """Wait for the end of the stream; end a grandchild that keeps it open after the program's end."""
+        self._thread.join(DRAIN)
         if self._thread.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            self.join(1.0)
+            self._thread.join(DRAIN)
 
 
 def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:

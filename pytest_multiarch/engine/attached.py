@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -81,12 +80,7 @@ class Attached:
 
     def ended(self, timeout: float) -> bool:
         """Wait for the client's end, at most `timeout` seconds, and tell whether it came."""
-        deadline = time.monotonic() + timeout
-        for reader in self._readers:  # `wait` alone polls, and hears of the end up to 50 ms late
-            reader.join(max(deadline - time.monotonic(), 0))
-        try:
-            self._process.wait(max(deadline - time.monotonic(), 0))
-        except subprocess.TimeoutExpired:
+        if not process.ended(self._process, timeout):
             return False
         self._finish()
         return True

@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import select
-import subprocess
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -108,10 +107,7 @@ class Client:
 
     def _own_code(self) -> int:
         """Return the client's own exit code, -1 where it has closed its streams and stays."""
-        try:
-            return self._process.wait(process.GRACE)
-        except subprocess.TimeoutExpired:
-            return -1
+        return self._process.returncode if process.ended(self._process, process.GRACE) else -1
 
     def _read_all(self, text: bytes, mark: bytes, timeout: float, *, hang_up: bool) -> dict[int, _Marked]:
         deadline = time.monotonic() + timeout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,29 @@ def test_ends_the_whole_group_at_the_deadline(tmp_path: Path) -> None:
     assert time.monotonic() - began < 5
     grandchild = int((tmp_path / "grandchild").read_text())
     assert not _alive(grandchild)
+
+
+@pytest.mark.parametrize("start", ["sleep 60 &", "setsid sleep 60 &"], ids=["in its group", "a daemon"])
+def test_a_grandchild_that_holds_a_stream_costs_no_deadline(start: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    script = f"{start} echo $! >{tmp_path}/grandchild; echo out; exit 3"
+    done = process.run(["sh", "-c", script], timeout=60)
+    assert (done.returncode, done.stdout) == (3, b"out\n")
+    assert time.monotonic() - began < 10
+    grandchild = int((tmp_path / "grandchild").read_text())
+    assert _alive(grandchild) == ("setsid" in start)  # as with a master of ssh's, which serves others as well
+    if _alive(grandchild):
+        os.kill(grandchild, signal.SIGKILL)
+
+
+def test_the_end_is_heard_at_once() -> None:
+    began = time.monotonic()
+    for _ in range(20):
+        started = process.start(["sleep", "0.01"])
+        assert process.ended(started, 10)
+        started.communicate()
+        process.end(started)
+    assert time.monotonic() - began < 20 * 0.04 + 1
 
 
 def test_a_process_that_ignores_sigterm_is_killed() -> None:
