@@ -11,12 +11,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_multiarch import process
+from pytest_multiarch.engine.reach import Reach, gateway_of, own_container, reach_of, ssh_host
 from pytest_multiarch.errors import EngineError, MultiarchError, StateError
 from pytest_multiarch.platforms import Platform
 
@@ -222,14 +224,37 @@ class Engine:
         return finished
 
     @cached_property
-    def address(self) -> str:
-        """Return the engine's host where it is another machine, "" where it is this one."""
-        endpoint = (
+    def endpoint(self) -> str:
+        """Return the engine's address as the client has it: `unix://...`, `tcp://...`, `ssh://...`."""
+        return (
             os.environ.get("DOCKER_HOST")
             or self.call("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").text
         )
-        scheme, _, rest = endpoint.partition("://")
+
+    @property
+    def address(self) -> str:
+        """Return the host that the engine is reached at, "" where it has a socket on this machine."""
+        scheme, _, rest = self.endpoint.partition("://")
         return (urlsplit(f"//{rest}").hostname or "") if scheme in ("tcp", "ssh", "http", "https") else ""
+
+    @cached_property
+    def reach(self) -> Reach:
+        """Return how the published ports of its containers are reached."""
+        if self.endpoint.startswith("ssh://"):
+            alias = re.sub(r"^ssh://(?:[^/@]*@)?|(?::\d+)?(?:/.*)?$", "", self.endpoint)  # whose case counts
+            return reach_of(ssh_host(alias.strip("[]")))
+        if self.address:
+            return reach_of(self.address)
+        # In a container that was given the engine's socket, 127.0.0.1 is that container and not the engine's host.
+        own = own_container(Path("/proc/self/mountinfo").read_text())
+        gateway = gateway_of(self.inspect("container", own) or {}) if own else ""
+        return Reach(gateway, gateway) if gateway else Reach()
+
+    @property
+    def clock(self) -> float:
+        """Return the engine's time, in seconds since 1970: another machine's clock may be another's."""
+        said = self.call("info", "--format", "{{.SystemTime}}").text
+        return datetime.fromisoformat(re.sub(r"\.\d+", "", said).replace("Z", "+00:00")).timestamp()
 
     def need_buildx(self) -> None:
         """Make sure that there is a buildx that can do what the tool asks of it.

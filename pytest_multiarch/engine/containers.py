@@ -172,11 +172,18 @@ class Container:
             ContainerError: the port wasn't published.
 
         """
+        if not self.alive:
+            raise self._gone()
+        if port not in self._addresses:
+            self._addresses[port] = self._published_at(port)
+        return self._addresses[port]
+
+    def _published_at(self, port: int) -> tuple[str, int]:
         found = self._engine.container(self.name) if self._client else None
         bindings = (found.network_settings.ports or {}) if found and found.network_settings else {}
         for binding in bindings.get(f"{port}/tcp") or []:
             if binding.get("HostPort"):
-                return self._engine.address or binding["HostIp"], int(binding["HostPort"])
+                return self._engine.reach.host, int(binding["HostPort"])
         if found is None and self._client:
             raise self._gone()
         raise ContainerError(
@@ -248,6 +255,7 @@ class Container:
         self.name = f"multiarch-{uuid.uuid4().hex[:12]}"
         self._began = time.monotonic()
         self._shells: list[Shell] = []
+        self._addresses: dict[int, tuple[str, int]] = {}
         self._mine = threading.local()
         self._first: Shell | None = None
         self._id = self._gave_up = ""
@@ -317,8 +325,9 @@ class Container:
     def _ran_out_of_memory(self) -> bool:
         """Ask the engine's events: the container itself, and what it said of its end, may be removed by now."""
         names = ["--filter", f"container={self.name}", "--filter", "event=oom"]
-        since = str(int(time.time() - time.monotonic() + self._began) - 1)
-        asked = ["events", "--since", since, "--until", str(int(time.time()) + 1), *names]
+        now = self._engine.clock
+        since = now - time.monotonic() + self._began
+        asked = ["events", "--since", str(int(since) - 1), "--until", str(int(now) + 1), *names]
         return bool(self._engine.call(*asked, check=False).stdout.strip())
 
     def _drop(self, shell: Shell) -> None:

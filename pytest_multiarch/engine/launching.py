@@ -128,6 +128,7 @@ class Launcher:
         return [*words, *self.engine.labels, *self.run_args]
 
     def _published(self, ports: Mapping[int, int | None] | None) -> list[str]:
-        at = "" if self.engine.address else "127.0.0.1:"
-        pairs = (ports or {}).items()
+        if not ports:
+            return []
+        at, pairs = f"{self.engine.reach.bind}:".removeprefix(":"), ports.items()
         return [word for inner, outer in pairs for word in ("--publish", f"{at}{outer or ''}:{inner}")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from pytest_multiarch.engine.containers import Container
@@ -58,9 +59,11 @@ class ContainerFactory:
                     why=f"its exit code is {container.exit_code}",
                     evidence=log,
                 )
+            asked = "" if ready else ", ".join("{}:{}".format(*container.address(port)) for port in published)
             container.kill()
             raise DeadlinePassed(
                 f"the service on {container.platform} was not ready in {timeout:g} seconds",
+                why=f"not all of its ports take a connection at {asked}" if asked else "",
                 do="Look at its log below; start(..., timeout=seconds) gives it more",
                 evidence=log,
             )
@@ -87,11 +90,13 @@ def takes_connections(address: tuple[str, int]) -> bool:
     """Tell whether a program, not only the engine's proxy, takes a connection.
 
     The proxy accepts before it knows whether anybody listens in the container, and hangs up if nobody does:
-    so a connection that stays open, or says something, is one.
+    so a connection that stays open, or says something, is one. How soon the proxy's word would be here depends on
+    how far it is, which the connecting has shown.
     """
+    began = time.monotonic()
     try:
-        with socket.create_connection(address, timeout=1.0) as connection:
-            connection.settimeout(0.1)
+        with socket.create_connection(address, timeout=2.0) as connection:
+            connection.settimeout(0.1 + 3 * (time.monotonic() - began))
             return bool(connection.recv(1, socket.MSG_PEEK))
     except TimeoutError:
         return True

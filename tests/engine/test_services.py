@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import sys
+import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from engines import TestEngine
+from engines import TestEngine, contexts
+from far import FarEngine
+from sources import Opener, ini_for
 
+import pytest_multiarch
 from pytest_multiarch import (
     Container,
     ContainerDied,
@@ -115,6 +123,82 @@ def test_a_script_without_its_first_line_fails_as_in_production(factory: Contain
     # With `--init` tini would run it by `sh`, and exit code 0 would say that all is well.
     with pytest.raises(ContainerError, match="could not be started"):
         factory.start(["/www/index.html"])
+
+
+def test_the_address_is_asked_for_once_and_ends_with_the_container(
+    factory: ContainerFactory, containerd: TestEngine
+) -> None:
+    service = factory.start(ports=[8080])
+    began = time.monotonic()
+    assert len({service.address(8080) for _ in range(1000)}) == 1
+    assert time.monotonic() - began < 1
+    service.kill()
+    with pytest.raises(ContainerDied, match="is gone"):
+        service.address(8080)
+
+
+def test_ports_that_are_never_taken_are_named(factory: ContainerFactory) -> None:
+    with pytest.raises(DeadlinePassed, match=r"not all of its ports take a connection at 127\.0\.0\.1:\d+\. Look"):
+        factory.start(["sleep", "60"], ports=[8080], timeout=1)
+
+
+#: The engine's socket is on this machine, so whatever is published on its loopback answers.
+@pytest.mark.parametrize(
+    ("at", "host", "bound"),
+    [
+        ("127.0.0.2", "127.0.0.2", "127.0.0.2"),
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("localhost", "localhost", "127.0.0.1"),
+    ],
+)
+def test_an_engine_over_tcp_publishes_where_it_is_reached(
+    at: str, host: str, bound: str, spec: ImageSpec, monkeypatch: pytest.MonkeyPatch, opened: Opener
+) -> None:
+    far = FarEngine(at)
+    monkeypatch.setenv("DOCKER_HOST", f"{far.address}/")
+    session = opened()
+    factory = session.factory(spec, "native")
+    service = factory.start(ports=[8080])
+    assert service.address(8080)[0] == host
+    assert page(service) == "hello\n"
+    found = session.engine.inspect("container", service.name) or {}
+    assert {each["HostIp"] for each in found["NetworkSettings"]["Ports"]["8080/tcp"]} == {bound}
+    factory.end()
+    session.close()
+    far.close()
+
+
+#: For a project that is run in a container.
+INSIDE = """
+import urllib.request
+def test_service(container_factory):
+    host, port = container_factory.start(ports=[8080]).address(8080)
+    assert host != "127.0.0.1"
+    assert urllib.request.urlopen(f"http://{host}:{port}/", timeout=10).read() == b"hello\\n"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT CHECKED: to use this machine's files in a container takes root")
+def test_a_container_that_was_given_the_engines_socket_reaches_a_service(
+    session: Session, spec: ImageSpec, source: Path, containerd: TestEngine, tmp_path: Path
+) -> None:
+    """The files are this machine's, but 127.0.0.1 is the container that has them, and not the engine's host."""
+    for name in ("Dockerfile", "serve", "getent"):
+        shutil.copy(source / name, tmp_path)
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{ini_for(contexts(), multiarch_driver='docker')}")
+    (tmp_path / "test_it.py").write_text(INSIDE)
+    (tmp_path / "hostname").touch()
+    names = ("XDG_STATE_HOME", "PATH", "HOME")
+    given = [word for name in names for word in ("--env", f"{name}={os.environ[name]}")]
+    pytest_here = f"{sys.executable} -m pytest --platforms=native -q -p no:cacheprovider test_it.py"
+    said = containerd.docker(
+        *("run", "--rm", "--privileged", "--volume=/:/here", *given, "--entrypoint=/bin/sh"),
+        *("--env", f"PYTHONPATH={Path(pytest_multiarch.__file__).parents[1]}"),
+        *(session.container(spec, "native").image.id, "-c"),
+        f"/bin/busybox mount -o bind /etc/hostname /here{tmp_path}/hostname &&"
+        f" exec /bin/busybox chroot /here /bin/sh -c 'cd {tmp_path}; {pytest_here} 2>&1; true'",
+    )
+    assert "1 passed" in said, said
 
 
 def test_the_address_of_a_port_that_is_not_published_says_what_to_do(factory: ContainerFactory) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pytest_multiarch import EngineError
 from pytest_multiarch.engine import client
 from pytest_multiarch.engine.client import Engine, parse_info, version_of
+from pytest_multiarch.engine.reach import Reach, gateway_of, own_container
 
 
 def a_client(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -174,3 +175,65 @@ printf 'b:1\\na:1\\nb:1\\n'
     else:
         with pytest.raises(EngineError, match="failed to read config content"):
             Engine().tags("*")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "bind", "host"),
+    [
+        ("tcp://docker:2375", "", "docker"),
+        ("tcp://10.1.2.3:2375/", "", "10.1.2.3"),
+        ("tcp://[2001:db8::1]:2375", "", "2001:db8::1"),
+        ("tcp://127.0.0.1:2375", "127.0.0.1", "127.0.0.1"),
+        ("tcp://127.0.0.2:2375", "127.0.0.2", "127.0.0.2"),
+        ("tcp://localhost:2375", "127.0.0.1", "localhost"),
+        ("tcp://[::1]:2375", "[::1]", "::1"),
+        ("tcp://0.0.0.0:2375", "127.0.0.1", "127.0.0.1"),
+        ("unix:///var/run/docker.sock", "127.0.0.1", "127.0.0.1"),
+        ("ssh://Twin", "", "10.9.8.7"),
+        ("ssh://me@Twin:2222", "", "10.9.8.7"),
+        ("ssh://me@Twin/run/docker.sock", "", "10.9.8.7"),
+        ("ssh://other.example", "", "other.example"),
+    ],
+)
+def test_where_ports_are_published_and_reached(
+    endpoint: str, bind: str, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\n[ "$2" = Twin ] || exit 255\nprintf "user me\\nhostname 10.9.8.7\\nport 22\\n"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("DOCKER_HOST", endpoint)
+    assert Engine().reach == Reach(bind, host)
+
+
+OWN = "b" * 64
+MOUNTS = f"""\
+617 616 0:52 / / rw,relatime - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/X
+627 617 254:0 /var/lib/docker/containers/{OWN}/resolv.conf /etc/resolv.conf rw - ext4 /dev/root rw
+628 617 254:0 /var/lib/docker/containers/{OWN}/hostname /etc/hostname rw - ext4 /dev/root rw
+"""
+
+
+def test_a_container_of_the_engines_reaches_its_host_by_the_gateway() -> None:
+    assert own_container(MOUNTS) == OWN
+    assert own_container(MOUNTS.replace(OWN, "short")) == ""
+    networks = {"none": {"Gateway": ""}, "bridge": {"Gateway": "172.17.0.1"}}
+    assert gateway_of({"NetworkSettings": {"Networks": networks}}) == "172.17.0.1"
+    assert gateway_of({"NetworkSettings": {"Networks": {"host": {"Gateway": ""}}}}) == ""
+    assert gateway_of({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("2026-11-30T21:02:50.123456789Z", 1796072570),
+        ("2026-11-30T22:02:50.12+01:00", 1796072570),
+        ("2026-11-30T21:02:50Z", 1796072570),
+    ],
+)
+def test_the_engines_clock(said: str, seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\necho {said}\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert Engine().clock == seconds
