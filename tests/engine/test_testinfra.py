@@ -1,15 +1,49 @@
-"""An existing testinfra suite, unchanged but for its `host`: testinfra's usual modules in a real Debian image."""
+"""testinfra on our shell is testinfra: a suite unchanged but for its `host`, and testinfra's own tests of itself.
+
+The peer is testinfra's own backend for Docker. The image is like the one that testinfra is tested on: Debian with
+systemd and services, in French and in an encoding that isn't UTF-8.
+"""
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+import tarfile
 import uuid
 from collections.abc import Iterator
-from subprocess import run
+from importlib.metadata import version
 
 import debian
 import pytest
 from engines import TestEngine
 from projects import Project
+
+#: What testinfra's own Dockerfile (images/debian_bookworm) installs, without what needs a registry or a network.
+PACKAGES = (
+    *("apt", "iproute2", "iptables", "locales", "openssh-server"),
+    *("procps", "python3-minimal", "sudo", "supervisor", "systemd-sysv"),
+)
+
+#: Run on the unpacked root, $1: what that Dockerfile does then.
+PREPARE = r"""
+set -eu
+cd "$1"
+rm -f etc/systemd/system/*.wants/* lib/systemd/system/multi-user.target.wants/*
+rm -f lib/systemd/system/local-fs.target.wants/* lib/systemd/system/sockets.target.wants/*udev*
+find lib/systemd/system/sysinit.target.wants -type l ! -name systemd-tmpfiles-setup.service -delete
+chroot . systemctl --quiet enable ssh supervisor
+echo fr_FR.ISO-8859-15 ISO-8859-15 >etc/locale.gen
+chroot . locale-gen
+chroot . useradd --create-home --comment gecos.comment user
+chroot . useradd --create-home unprivileged
+chroot . chage --expiredate 2030-01-01 --mindays 7 --maxdays 90 user
+printf "root:foo\nuser:foo\n" | chroot . chpasswd
+echo "user ALL=NOPASSWD: ALL" >etc/sudoers.d/user
+printf "[program:tail]\ncommand=tail -f /dev/null\nuser=user\n" >etc/supervisor/conf.d/tail.conf
+"""
+
+CHANGES = ("ENV LANG=fr_FR.ISO-8859-15 LANGUAGE=fr_FR container=docker", 'CMD ["/sbin/init"]')
 
 SUITE = """
 import time
@@ -70,19 +104,118 @@ def host(container):
     return container.host
 """
 
+#: A file whose name isn't ASCII, and words that aren't UTF-8.
+ENCODED = """
+def test_encoding(host):
+    said = host.run("ls -l %s", "/é")
+    assert said.stderr == "ls: impossible d'accéder à '/é': Aucun fichier ou dossier de ce type\\n"
+    assert said.stderr_bytes == said.stderr.encode("iso-8859-15")
+    host.check_output("echo %s >%s", "30 €", "/tmp/très")
+    assert host.file("/tmp").listdir() == ["très"]
+    assert host.file("/tmp/très").content == b"30 \\xa4\\n"
+    assert host.file("/tmp/très").content_string == "30 €\\n"
+"""
+
+#: All of testinfra's own tests that a Docker host can run, on each backend in containers of its own.
+BOTH = """
+import sys
+import types
+
+import pytest
+import testinfra
+from testinfra.backend import parse_hostspec
+
+# test_backends.py imports a word of the backend for Windows, which needs a package of its own.
+sys.modules["testinfra.backend.winrm"] = types.SimpleNamespace(_quote=None)
+
+IMAGE = "debian_bookworm"
+BACKENDS = ("peer", "ours")
+HOSTS = ("docker://" + IMAGE, "docker://" + IMAGE + "?sudo=True&sudo_user=user")
+
+def up(container):
+    # testinfra's test of supervisor expects that it answers as soon as systemd has started it.
+    return container.run("systemctl is-active ssh && supervisorctl pid").returncode == 0
+
+def started(factory):
+    return factory.start(ready=up)
+
+@pytest.fixture(scope="session")
+def lasting(_multiarch_session, _multiarch_target):
+    factory = _multiarch_session.factory(*_multiarch_target)
+    yield {backend: started(factory) for backend in BACKENDS}
+    factory.end()
+
+@pytest.fixture
+def host(request, lasting, container_factory):
+    backend, spec = request.param
+    destructive = request.node.get_closest_marker("destructive")
+    container = started(container_factory) if destructive else lasting[backend]
+    how = parse_hostspec(spec)[1]
+    if backend == "ours":
+        made = container.host
+        made.backend.sudo, made.backend.sudo_user = how.get("sudo", False), how.get("sudo_user")
+    else:
+        made = testinfra.get_host("root@" + container.id, **how)
+    return made
+
+@pytest.fixture
+def docker_image():
+    return IMAGE
+
+def pytest_generate_tests(metafunc):
+    if "host" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("testinfra_hosts")
+        specs = [spec for spec in (marker.args if marker else HOSTS[:1]) if spec in HOSTS]
+        values = [(backend, spec) for spec in specs for backend in BACKENDS]
+        metafunc.parametrize("host", values, indirect=True, ids="=".join)
+
+def pytest_collection_modifyitems(items):
+    items[:] = [each for each in items if "host" in each.fixturenames and "=docker:" in each.name]
+"""
+
+#: Tests of programs that the image hasn't, and of the Internet.
+LEFT_OUT = ("salt", "puppet", "facter", "pip", "iptables", "addr")
+
+#: Tests that end otherwise on our backend.
+EXPLAINED = {
+    # A byte of a command that isn't UTF-8 is U+FFFD once Docker's client has put the command into JSON, and the
+    # test expects that ("docker bug ?"). Our shell hands it on, as ssh does.
+    "test_encoding",
+}
+
+
+#: A line of pytest's summary: how a test ended, its name, its backend, its host.
+ENDED = re.compile(r"^(PASSED|FAILED|ERROR) \S+::(\w+)\[(peer|ours)=(\S+)", re.MULTILINE)
+
 
 @pytest.fixture(scope="module")
 def image(containerd: TestEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return an image of Debian's essential packages, and of what the modules ask."""
-    root = tmp_path_factory.mktemp("debian") / "root.tar"
-    words = debian.unpack("essential", debian.need_mirror(), ("procps", "iproute2"))
+    """Return an image like the one that testinfra is tested on."""
+    folder = tmp_path_factory.mktemp("debian")
+    root, prepare = folder / "root.tar", folder / "prepare"
+    prepare.write_text(PREPARE)
+    words = debian.unpack("essential", debian.need_mirror(), PACKAGES, f'--customize-hook=sh {prepare} "$1"')
     with root.open("wb") as file:
-        done = run(words, stdout=file, stderr=-1, timeout=300, check=False)
+        done = subprocess.run(words, stdout=file, stderr=-1, timeout=300, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     name = f"multiarch-test-of-testinfra:{uuid.uuid4().hex[:8]}"
-    containerd.docker("import", str(root), name)
+    containerd.docker("import", *(f"--change={change}" for change in CHANGES), str(root), name)
     yield name
     containerd.docker("rmi", "--force", name)
+
+
+@pytest.fixture(scope="module")
+def own_tests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return testinfra's own tests by name, from the source of the version that is installed."""
+    folder, name = tmp_path_factory.mktemp("source"), "pytest-testinfra"
+    words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"--no-binary={name}"]
+    words += [f"--dest={folder}", f"{name}=={version(name)}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        pytest.skip(f"NOT CHECKED: PyPI does not give testinfra's own tests: {done.stderr.strip()[-300:]}")
+    with tarfile.open(next(folder.iterdir())) as source:
+        source.extractall(folder, filter="data")
+    return {path.name: path.read_text() for path in folder.glob("*/test/test_[bm]*.py")}
 
 
 def test_a_testinfra_suite_runs_unchanged(
@@ -104,3 +237,29 @@ def test_the_same_suite_passes_with_testinfras_own_backend(
         result.assert_outcomes(passed=7)
     finally:
         containerd.docker("kill", name)
+
+
+def test_what_is_not_utf_8_goes_both_ways(project: Project, image: str, containerd: TestEngine) -> None:
+    project.tests(ENCODED)
+    project.file("conftest.py", OVERRIDE)
+    result = project.run(f"--multiarch-image={image}", "--platforms=native", "test_it.py")
+    result.assert_outcomes(passed=1)
+
+
+def test_testinfras_own_tests_end_alike_on_both_backends(
+    project: Project, image: str, own_tests: dict[str, str], containerd: TestEngine
+) -> None:
+    for name, text in own_tests.items():
+        project.file(name, text)
+    project.file("conftest.py", BOTH)
+    project.ini("multiarch_run_args = --privileged\nmarkers =\n    testinfra_hosts\n    destructive\n")
+    chosen = " and ".join(f"not test_{name}" for name in LEFT_OUT)
+    result = project.run(f"--multiarch-image={image}", "--platforms=native", "-k", chosen, "-rA", "--tb=short")
+    ended: dict[str, dict[str, str]] = {"peer": {}, "ours": {}}
+    for end, test, backend, host in ENDED.findall("\n".join(result.outlines)):
+        ended[backend][f"{test}[{host}"] = end
+    assert ended["peer"].keys() == ended["ours"].keys()
+    assert len(ended["peer"]) >= 30
+    assert [name for name, end in ended["peer"].items() if end != "PASSED"] == []
+    differ = {name for name, end in ended["ours"].items() if end != "PASSED"}
+    assert {name.partition("[")[0] for name in differ} == EXPLAINED
