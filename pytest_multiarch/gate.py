@@ -1,4 +1,4 @@
-"""The controller's last word: a platform that was asked for and proved nothing fails the run."""
+"""The controller's last word: an image that proved nothing on a platform that was asked for fails the run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_multiarch.outcomes import explain, silent
+from pytest_multiarch.outcomes import Pair, explain, silent
 from pytest_multiarch.suite import Suite
 
 __tracebackhide__ = True
@@ -24,10 +24,10 @@ class Gate:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count one report."""
-        platform = getattr(report, "multiarch_platform", "")
-        if platform:
+        pair = getattr(report, "multiarch_pair", None)
+        if pair:
             reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
-            self._suite.tally.add(platform, report.when, report.outcome, reason, hasattr(report, "wasxfail"))
+            self._suite.tally.add(Pair(*pair), report.when, report.outcome, reason, hasattr(report, "wasxfail"))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -39,23 +39,23 @@ class Gate:
         return result
 
     def _speak(self, session: pytest.Session) -> None:
-        settings = self._suite.settings
+        settings, tally = self._suite.settings, self._suite.tally
         # Of a module with a failure, `--lf` collects nothing else, and calls that no deselection.
         chosen = any("::" in word for word in self._config.args) or self._config.getoption("lf", default=False)
         failing, warning = silent(
             self._suite.platforms if settings.platforms else (),
-            self._suite.tally,
+            tally,
             insisted=settings.source == "--platforms",
             chosen=chosen,
         )
-        self.warnings = [f"{name}: not verified, its tests were deselected" for name in warning]
-        for name in failing:
-            self._fail(name, explain(name, self._suite.tally))
+        self.warnings = [f"{tally.label(pair)}: not verified, its tests were deselected" for pair in warning]
+        for pair in failing:
+            self._fail(tally.label(pair), explain(pair, tally))
 
-    def _fail(self, platform: str, text: str) -> None:
+    def _fail(self, name: str, text: str) -> None:
         """Report one failure as a test's, so that terminal, JUnit and exit code agree."""
-        node = f"{NODE}::verified[{platform}]"
-        place = (NODE, None, f"verified[{platform}]")
+        node = f"{NODE}::verified[{name}]"
+        place = (NODE, None, f"verified[{name}]")
         hook = self._config.hook
         hook.pytest_runtest_logstart(nodeid=node, location=place)
         for report in (

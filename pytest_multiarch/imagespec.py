@@ -66,6 +66,16 @@ class ImageSpec:
             return Path(self.dockerfile)
         return self.folder / "Dockerfile" if self.folder else None
 
+    @property
+    def title(self) -> str:
+        """Return what the report calls it: two of one Dockerfile differ in their stage or build arguments.
+
+        The values of arguments stay out of every log: a few digits that differ with them stand for them.
+        """
+        stage = [f"target {self.target}"] if self.target else []
+        args = [f"{' '.join(self.build_args)}, {self.key[:8]}"] if self.build_args else []
+        return f"{self} ({', '.join([*stage, *args])})" if stage or args else str(self)
+
     def at(self, base: Path) -> ImageSpec:
         """Return it with its relative paths taken from the folder `base`."""
         return replace(

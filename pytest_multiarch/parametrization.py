@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,9 @@ __tracebackhide__ = True
 
 #: The private fixture's name: a public one could not be parametrised without breaking suites that have their own.
 TARGET = "_multiarch_target"
+
+#: The file in which a folder's tests name their image.
+CONFTEST = "conftest.py"
 
 #: What pytest shows of the markers (`pytest --markers`).
 MARKERS = (
@@ -61,6 +66,19 @@ def image_at(node: pytest.Collector | pytest.Item, settings: Settings) -> ImageS
     """Return the image that the tests of a node are about: the nearest conftest's, or the options'."""
     spec: ImageSpec | None = node.ihook.pytest_multiarch_image(config=node.config)
     return spec.at(base_folder(node.config)) if spec else settings.image
+
+
+def image_of_root(config: pytest.Config, settings: Settings) -> ImageSpec:
+    """Return the image that the tests of the root folder are about, before pytest has collected any folder."""
+    outer = (config.rootpath, *config.rootpath.parents)
+    plugins = config.pluginmanager.get_plugins()
+    files = {plugin: Path(getattr(plugin, "__file__", None) or "") for plugin in plugins}
+    inner = [each for each, file in files.items() if file.name == CONFTEST and file.parent not in outer]
+    caller = config.pluginmanager.subset_hook_caller("pytest_multiarch_image", inner)
+    with contextlib.suppress(Exception):  # raised again where the folder is collected, and reported there
+        spec: ImageSpec | None = caller(config=config)
+        return spec.at(base_folder(config)) if spec else settings.image
+    return settings.image
 
 
 def choose(item: pytest.Item | pytest.Function, spec: ImageSpec, asked: Sequence[str]) -> list[object]:

@@ -59,11 +59,6 @@ def pytest_configure(config: pytest.Config) -> None:
         suite = config.stash[SUITE] = Suite(config)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from None
-    if suite.checking:
-        from pytest_multiarch.checks import collection
-
-        if path := collection.missing_argument(suite.settings, config):
-            config.args.append(path)
     if suite.settings.active and not suite.is_worker:
         from pytest_multiarch import interrupts
         from pytest_multiarch.gate import Gate
@@ -74,16 +69,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Ask which platforms 'all' are, before a test is collected or a worker starts: it may be a mistake."""
+    """Settle what to collect, and for which platforms, before a worker starts or a test is collected."""
     suite = session.config.stash[SUITE]
+    suite.image = parametrization.image_of_root(session.config, suite.settings)
     if "all" in suite.settings.platforms:
         option = session.config.option
         # The workers' run, which xdist would name later: what is asked once must not be asked again by them.
         suite.run_id = option.testrunuid = getattr(option, "testrunuid", None) or suite.run_id
         try:
             _ = suite.platforms
-        except MultiarchError as error:
+        except MultiarchError as error:  # it may be a mistake in the image's name
             raise pytest.UsageError(str(error)) from None
+    if suite.checking:
+        from pytest_multiarch.checks import collection
+
+        if path := collection.missing_argument(suite.image, session.config):
+            session.config.args.append(path)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -115,7 +116,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     from pytest_multiarch.checks import collection
 
-    return collection.ignored(collection_path, suite.settings, config)
+    return collection.ignored(collection_path, suite.image, config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

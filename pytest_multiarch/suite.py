@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_multiarch import options
-from pytest_multiarch.outcomes import Tally
+from pytest_multiarch.outcomes import Pair, Tally
 from pytest_multiarch.parametrization import target_of
 
 if TYPE_CHECKING:
@@ -36,11 +36,14 @@ class Suite:
 
     def __init__(self, config: pytest.Config) -> None:
         self.settings = options.settings(config)
+        #: What the tests of the root folder are about; a conftest there may say otherwise.
+        self.image = self.settings.image
         self._config = config
         self._worker: Mapping[str, object] | None = getattr(config, "workerinput", None)
         self.tally = Tally()
         self._facts: Facts = {}
         self._waiting: Counter[Target] = Counter()
+        self._pairs: dict[Target, Pair] = {}
         self.run_id = str(self._worker["testrunuid"]) if self._worker else uuid.uuid4().hex
 
     @property
@@ -51,7 +54,7 @@ class Suite:
     @cached_property
     def checking(self) -> bool:
         """Tell whether the built-in checks are wanted: something was asked for, or the Dockerfile was named."""
-        recipe = self.settings.image.recipe
+        recipe = self.image.recipe
         if self.settings.active or recipe is None:
             return self.settings.active
         folder = self._config.invocation_params.dir
@@ -127,18 +130,26 @@ class Suite:
                 self.session.image(*target)
 
     def count_collected(self, items: Iterable[pytest.Item]) -> None:
-        """Count the platforms of what was collected."""
-        self.tally.collected.update(target[1] for item in items if (target := target_of(item)))
+        """Count the images and platforms of what was collected."""
+        self.tally.collected.update(pair for item in items if (pair := self._pair(item)))
 
     def count_deselected(self, items: Iterable[pytest.Item]) -> None:
-        """Count the platforms of what the user left out."""
-        self.tally.deselected.update(target[1] for item in items if (target := target_of(item)))
+        """Count the images and platforms of what the user left out."""
+        self.tally.deselected.update(pair for item in items if (pair := self._pair(item)))
 
     def mark(self, report: pytest.TestReport, item: pytest.Item) -> None:
-        """Write an item's platform on its report, which travels from a worker to the controller."""
+        """Write an item's image and platform on its report, which travels from a worker to the controller."""
+        pair = self._pair(item)
+        if pair:
+            vars(report)["multiarch_pair"] = list(pair)
+
+    def _pair(self, item: pytest.Item) -> Pair | None:
         target = target_of(item)
-        if target:
-            vars(report)["multiarch_platform"] = target[1]
+        if target and target not in self._pairs:  # a key takes its time, and every test asks several times
+            spec, platform = target
+            title = spec.title.removeprefix(f"{self._config.rootpath}/")
+            self._pairs[target] = Pair(platform, title, spec.key)
+        return self._pairs[target] if target else None
 
     @property
     def facts(self) -> Facts:

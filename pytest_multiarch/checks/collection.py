@@ -11,7 +11,7 @@ import pytest
 
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
-from pytest_multiarch.parametrization import image_at
+from pytest_multiarch.parametrization import CONFTEST, image_at
 
 __tracebackhide__ = True
 
@@ -41,14 +41,27 @@ class Checks(pytest.Module):
 
 
 def collect(path: Path, parent: pytest.Collector, settings: Settings) -> Checks | None:
-    """Return the checks that belong under the file at `path`, None where none do."""
+    """Return the checks that belong under the file at `path`, None where none do.
+
+    Those of an image that a folder's conftest names belong under that conftest where pytest doesn't come by the
+    image's own file from there.
+    """
     spec = image_at(parent, settings)
-    if path != home(spec, parent.config):
-        return None
+    file = home(spec, parent.config)
+    if path != file:
+        above = parent.parent
+        named = path.name == CONFTEST and above is not None and spec != image_at(above, settings)
+        if not named or _comes_by(file, path.parent, parent.config):
+            return None
     nodeid = PUBLISHED.name if path == PUBLISHED else None
     checks: Checks = Checks.from_parent(parent, path=path, nodeid=nodeid)
     checks.wanted = tuple(name for name in settings.checks if name != "index" or spec.reference)
     return checks
+
+
+def _comes_by(file: Path | None, folder: Path, config: pytest.Config) -> bool:
+    """Tell whether pytest comes by a file when it collects a folder."""
+    return file is not None and folder in file.parents and _unvisited(file, folder, config) is None
 
 
 def home(spec: ImageSpec, config: pytest.Config) -> Path | None:
@@ -58,11 +71,11 @@ def home(spec: ImageSpec, config: pytest.Config) -> Path | None:
     return spec.recipe.resolve() if spec.recipe else None
 
 
-def missing_argument(settings: Settings, config: pytest.Config) -> str | None:
+def missing_argument(image: ImageSpec, config: pytest.Config) -> str | None:
     """Return what to collect besides, where the user named nothing and `testpaths` would leave the checks out."""
     if config.args_source is config.ArgsSource.ARGS:
         return None
-    path = home(settings.image, config)
+    path = home(image, config)
     if path is None or not os.path.isfile(path):  # `Path.is_file` raises where it may not look
         return None
     here = config.invocation_params.dir
@@ -70,14 +83,14 @@ def missing_argument(settings: Settings, config: pytest.Config) -> str | None:
     return None if starts & {path, *path.parents} else str(path)
 
 
-def ignored(path: Path, settings: Settings, config: pytest.Config) -> bool | None:
+def ignored(path: Path, image: ImageSpec, config: pytest.Config) -> bool | None:
     """Tell whether pytest shall pass by a path, None for as it likes.
 
     It goes into no folder of `norecursedirs` (`build/`, `.docker/`), so neither to a Dockerfile there: to that it
     must, and to nothing else there.
     """
-    file = home(settings.image, config)
-    folder = _unvisited(file, config) if file else None
+    file = home(image, config)
+    folder = _unvisited(file, config.rootpath, config) if file else None
     if file is None or folder is None:
         return None
     here = config.invocation_params.dir
@@ -87,8 +100,8 @@ def ignored(path: Path, settings: Settings, config: pytest.Config) -> bool | Non
     return path not in (file, *file.parents)
 
 
-def _unvisited(file: Path, config: pytest.Config) -> Path | None:
-    """Return the outermost folder that has the file, and that pytest doesn't go into."""
+def _unvisited(file: Path, start: Path, config: pytest.Config) -> Path | None:
+    """Return the outermost folder below `start` that has the file, and that pytest doesn't go into."""
     patterns = config.getini("norecursedirs")
-    below = (folder for folder in reversed(file.parents) if config.rootpath in folder.parents)
+    below = (folder for folder in reversed(file.parents) if start in folder.parents)
     return next((folder for folder in below if any(fnmatch(folder.name, each) for each in patterns)), None)

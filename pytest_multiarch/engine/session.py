@@ -123,7 +123,7 @@ class Session:
         """
         made = self.once(self._image_key(spec, name), lambda: self._had(spec, name).as_dict())
         image = Image(**made, engine=self.engine)
-        self._images_seen[self._image_key(spec, name)] = (f"{_told(spec)}, {name}", image)
+        self._images_seen[self._image_key(spec, name)] = (f"{spec.title}, {name}", image)
         self._targets[image.tag] = (spec, name)
         return image
 
@@ -425,16 +425,6 @@ def described(emulator: Emulator) -> str:
         return "; ".join(("natively", *emulator.notes))
     cpu = f"CPU {emulator.cpu}" if emulator.cpu else "the emulator's own CPU"
     return "; ".join((f"{emulator.version.partition(' (')[0]}, {cpu}", *emulator.notes))
-
-
-def _told(spec: ImageSpec) -> str:
-    """Return what the report calls an image: two of one Dockerfile differ in their stage or build arguments.
-
-    The values of arguments stay out of every log: a few digits that differ with them stand for them.
-    """
-    stage = [f"target {spec.target}"] if spec.target else []
-    args = [f"{' '.join(spec.build_args)}, {spec.key[:8]}"] if spec.build_args else []
-    return f"{spec} ({', '.join([*stage, *args])})" if stage or args else str(spec)
 
 
 def _slug(text: str) -> str:

@@ -153,6 +153,71 @@ def test_a_second_image_by_conftest_has_checks_of_its_own(image: Project) -> Non
     assert set(checks(image.ids(S390X, "second"))) == all_of("second/Dockerfile")
 
 
+NAMES = """
+from pytest_multiarch import ImageSpec
+
+def pytest_multiarch_image():
+    return ImageSpec({})
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["plain", "two-workers"])
+def test_an_image_that_the_root_conftest_names_is_the_one(image: Project, workers: Sequence[str]) -> None:
+    image.ini("testpaths = tests\n")
+    image.file("docker/Dockerfile.alpine", "FROM scratch\n")
+    image.file("conftest.py", NAMES.format("dockerfile='docker/Dockerfile.alpine'"))
+    ids = image.ids(S390X)
+    assert set(checks(ids)) == all_of("docker/Dockerfile.alpine")
+    assert "tests/test_it.py::test_it" in ids
+    result = image.run(S390X, *workers)
+    assert "not found" not in result.stdout.str() + result.stderr.str()
+    result.assert_outcomes(passed=1, errors=4)  # no engine answers
+
+
+def test_a_hook_that_raises_is_told_where_its_folder_is_collected(image: Project) -> None:
+    image.file("conftest.py", "def pytest_multiarch_image(): return 1 / 0\n")
+    result = image.run(S390X)
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert "1 / 0" in result.stdout.str()
+    assert result.ret == 2
+
+
+def test_the_file_that_the_root_conftest_names_may_be_where_pytest_does_not_go(image: Project) -> None:
+    image.ini("")
+    image.file("build/Containerfile", "FROM scratch\n")
+    image.file("conftest.py", NAMES.format("dockerfile='build/Containerfile'"))
+    assert sorted(checks(image.ids(S390X))) == sorted(all_of("build/Containerfile"))
+    assert set(image.ids("build/Containerfile")) == all_of("build/Containerfile", "native")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "dockerfile='Dockerfile.alpine'",
+        "context='https://git.invalid/app.git'",
+        "dockerfile='tests/alpine/build/Dockerfile'",
+        "target='small'",
+        "reference='registry.invalid/image:1'",
+    ],
+    ids=["outside", "remote", "unvisited", "stage", "published"],
+)
+def test_what_a_folders_conftest_names_has_checks_below_it_where_pytest_misses_its_file(
+    values: str, image: Project
+) -> None:
+    for name in ("Dockerfile.alpine", "tests/alpine/build/Dockerfile"):
+        image.file(name, "FROM scratch\n")
+    image.ini("")
+    image.file("tests/alpine/conftest.py", NAMES.format(values))
+    image.file("tests/alpine/inner/test_more.py", "def test_it(): pass\n")
+    names = (*CHECKS, "index") if "reference" in values else CHECKS
+    second = all_of("tests/alpine/conftest.py", names=names)
+    assert sorted(checks(image.ids(S390X))) == sorted(all_of("Dockerfile") | second)
+    assert sorted(checks(image.ids(S390X, "tests/alpine"))) == sorted(second)
+    assert checks(image.ids(S390X, "tests/alpine/inner")) == []
+    elf = "tests/alpine/conftest.py::elf[linux/s390x]"
+    assert image.ids(S390X, elf) == [elf]
+
+
 def test_a_dockerfile_that_nobody_is_about_is_no_image(image: Project) -> None:
     image.file("other/Dockerfile", "FROM scratch\n")
     assert set(checks(image.ids(S390X))) == all_of("Dockerfile")

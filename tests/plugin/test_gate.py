@@ -142,6 +142,42 @@ def test_the_ini_file_leaves_a_folder_without_such_tests_alone(counted: Project,
     assert (result.ret, verdicts(result), warnings(result)) == (0, set(), set())
 
 
+SECOND = """
+from pytest_multiarch import ImageSpec
+
+def pytest_multiarch_image():
+    return ImageSpec({})
+"""
+
+
+def test_each_image_counts_by_itself(counted: Project, way: Sequence[str]) -> None:
+    counted.tests("def test_it(here): pass\n")
+    counted.file("alpine/conftest.py", SECOND.format("dockerfile='Dockerfile.alpine'"))
+    counted.tests(ONE_SKIPPED, "alpine/test_second.py")
+    result = counted.run(TWO, "--ignore=alpine/conftest.py", *way)
+    assert (result.ret, warnings(result)) == (1, set())
+    assert verdicts(result) == {"linux/s390x, Dockerfile.alpine"}
+    result.stdout.fnmatch_lines(
+        ["linux/s390x, Dockerfile.alpine was asked for and nothing was verified on it: *(1: no board)."]
+    )
+    result = counted.run(TWO, "-k", "test_it", *way)
+    assert (result.ret, verdicts(result)) == (0, set())
+    assert warnings(result) == {f"{name}, Dockerfile.alpine" for name in ("linux/arm64", "linux/s390x")}
+
+
+def test_images_of_one_name_are_told_apart(counted: Project, way: Sequence[str]) -> None:
+    for name in ("new", "old"):
+        values = f"'.', build_contexts={{'base': 'docker-image://{name}'}}"
+        counted.file(f"{name}/conftest.py", SECOND.format(values))
+        counted.tests(
+            f"import pytest\ndef test_it(here): {'pass' if name == 'new' else 'pytest.skip()'}\n",
+            f"{name}/test_{name}.py",
+        )
+    result = counted.run("--platforms=arm64", "--ignore=new/conftest.py", "--ignore=old/conftest.py", *way)
+    (failing,) = verdicts(result) or {""}
+    assert failing.startswith("linux/arm64, Dockerfile, ")
+
+
 # --- what the user left out himself
 
 
