@@ -174,7 +174,17 @@ class Engine:
             EngineError: no engine answers, or it refuses us.
 
         """
-        said = json.loads(self.call("info", "--format", "{{json .}}").stdout or b"{}")
+        answer = self.call("info", "--format", "{{json .}}")
+        try:
+            said = json.loads(answer.stdout or b"{}")
+        except ValueError:
+            raise EngineError("the `docker` client's answer can't be read", evidence=answer.complaint) from None
+        if {"host", "version"} <= set(said):
+            raise EngineError(
+                "the `docker` client is Podman's",
+                why="Podman builds without BuildKit, on which this relies, and is not supported",
+                do="Put Docker's own client first on PATH, and set DOCKER_HOST to a Docker engine that runs",
+            )
         if said.get("ServerErrors") or not said.get("ServerVersion"):
             raise _refusal("\n".join(said.get("ServerErrors") or ["the engine gave no version"]))
         return parse_info(said)
@@ -279,7 +289,8 @@ class Engine:
         if finished.ok:
             found: list[dict[str, Any]] = json.loads(finished.stdout or b"[]")
             return found[0] if found else None
-        if re.search(r"no such (image|container|object)|not found", finished.complaint, re.IGNORECASE):
+        gone = r"no such (image|container|object)|not found"
+        if re.search(gone, finished.complaint, re.IGNORECASE) and not _missing_context(finished.complaint):
             return None
         raise _refusal(finished.complaint, shown=process.shown(finished.argv))
 
@@ -361,8 +372,20 @@ def version_of(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match[0].split(".")) if match else ()
 
 
+def _missing_context(said: str) -> str:
+    """Return the name of the context that the client doesn't find, "" where it found it."""
+    found = re.search(r'context "([^"]*)"(?:: context)? (?:not found|does not exist)', said)
+    return found[1] if found else ""
+
+
 def _refusal(said: str, shown: str = "") -> MultiarchError:
     """Return the error for what the docker client said."""
+    if context := _missing_context(said):
+        return EngineError(
+            f"there is no Docker context {context!r}",
+            do="Name one that `docker context ls` lists (DOCKER_CONTEXT, `docker context use`)",
+            evidence=said,
+        )
     if re.search(r"permission denied.*(socket|daemon|docker\.sock)|docker\.sock.*permission denied", said, re.S):
         return EngineError(
             "the Docker engine's socket refuses this user",

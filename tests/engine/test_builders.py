@@ -10,7 +10,7 @@ import pytest
 from engines import TestEngine
 from sources import Opener
 
-from pytest_multiarch import BuilderError, DeadlinePassed, ImageSpec
+from pytest_multiarch import BuilderError, DeadlinePassed, EngineError, ImageSpec
 from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.process import Finished
 
@@ -61,3 +61,12 @@ def test_a_session_builder_that_hangs_is_one_that_cannot_be_had(
             BuilderError, match=r"(?s)the session builder does not answer.*did not end in 60 seconds"
         ):
             session.image(spec, "native")
+
+
+def test_a_context_that_is_not_there_is_no_missing_image(
+    containerd: TestEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONTEXT", "of-nobody")
+    for ask in (lambda: Engine().inspect("image", "nothing"), lambda: Engine().info):
+        with pytest.raises(EngineError, match="there is no Docker context 'of-nobody'"):
+            ask()

@@ -50,6 +50,25 @@ def test_an_engine_elsewhere_with_the_classic_store_and_no_buildx() -> None:
     assert (info.buildx, info.context) == ((), "default")
 
 
+#: The keys of what `podman info --format '{{json .}}'` says (podman-info(1)).
+PODMAN = '{"host": {"arch": "amd64"}, "store": {}, "registries": {}, "version": {"Version": "4.3.1"}}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (PODMAN, "the `docker` client is Podman's: Podman builds without BuildKit"),
+        ("Emulate Docker CLI", "the `docker` client's answer can't be read"),
+    ],
+)
+def test_a_client_that_is_not_dockers(
+    answer: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_client(tmp_path, monkeypatch, f"echo '{answer}'")
+    with pytest.raises(EngineError, match=says):
+        _ = Engine().info
+
+
 #: What an engine on this machine says of it.
 HERE = {
     "Name": os.uname().nodename,
@@ -141,6 +160,10 @@ def engine_with(buildx: str) -> Engine:
         ),
         ("error during connect: dial tcp: lookup nowhere: no such host", "no Docker engine answers. Start it"),
         ("dial tcp 127.0.0.1:2375: connect: connection refused", "no Docker engine answers. Start it"),
+        (
+            'Failed to initialize: context "a b": context not found: open /x: no such file',
+            "there is no Docker context 'a b'",
+        ),
         ("invalid reference format", "`docker x` failed"),
     ],
 )
