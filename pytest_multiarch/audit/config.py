@@ -22,6 +22,9 @@ class Config:
         argv: ENTRYPOINT and CMD, as they are started.
         env: its variables.
         folder: the working folder.
+        user: USER as it stands there, "" for root.
+        healthcheck: what HEALTHCHECK starts, empty for nothing.
+        volumes: folders whose content may come from elsewhere.
 
     """
 
@@ -31,6 +34,9 @@ class Config:
     argv: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     folder: str = "/"
+    user: str = ""
+    healthcheck: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, said: Mapping[str, Any]) -> Config:
@@ -45,6 +51,9 @@ class Config:
             argv=(*_words(inner.get("Entrypoint")), *_words(inner.get("Cmd"))),
             env=tuple((name, value) for name, _, value in pairs),
             folder=str(inner.get("WorkingDir") or "/"),
+            user=str(inner.get("User") or ""),
+            healthcheck=_healthcheck(inner),
+            volumes=tuple(str(folder).rstrip("/") for folder in mapping(inner.get("Volumes"))),
         )
 
     @property
@@ -76,6 +85,13 @@ def judge(config: Config, platform: Platform) -> Verdict:
 def mapping(value: object) -> Mapping[str, Any]:
     """Return an object of JSON as it is, and anything else as an empty one: a registry may say what it likes."""
     return value if isinstance(value, Mapping) else {}
+
+
+def _healthcheck(inner: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the argument vector of HEALTHCHECK, as the engine makes it (moby's daemon/health.go)."""
+    kind, *words = _words(mapping(inner.get("Healthcheck")).get("Test")) or [""]
+    shell = _words(inner.get("Shell")) or ["/bin/sh", "-c"]
+    return {"CMD": tuple(words), "CMD-SHELL": (*shell, *words[:1])}.get(kind, ())
 
 
 def _words(value: object) -> list[str]:

@@ -24,7 +24,7 @@ PIECE = 256 * 1024
 EXTENDED = 4 * 1024 * 1024
 
 _BLOCK = 512
-_HEADER = struct.Struct("100s8s8x8x12s12x8sc100s8s32x32x8x8x155s12x")
+_HEADER = struct.Struct("100s8s8s8s12s12x8sc100s8s32x32x8x8x155s12x")
 _ZEROS = bytes(_BLOCK)
 
 
@@ -59,6 +59,8 @@ class Member(NamedTuple):
     path: bytes
     kind: Kind
     mode: int
+    uid: int
+    gid: int
     size: int
     link: bytes
 
@@ -87,9 +89,9 @@ class Archive:
         try:
             while (block := self._exactly(_BLOCK)) != _ZEROS:
                 fields = _HEADER.unpack(block)
-                _verify(block, fields[3])
-                if fields[4] in b"xgLK":
-                    extended |= _extensions(fields[4], self._extension(_number(fields[2])))
+                _verify(block, fields[5])
+                if fields[6] in b"xgLK":
+                    extended |= _extensions(fields[6], self._extension(_number(fields[4])))
                     continue
                 yield self._member(block, fields, extended)
                 self._skip()
@@ -107,7 +109,7 @@ class Archive:
                 yield begin, self._exactly(size)
 
     def _member(self, block: bytes, fields: tuple[bytes, ...], extended: dict[bytes, bytes]) -> Member:
-        name, mode, size, _, flag, link, magic, prefix = fields
+        name, mode, uid, gid, size, _, flag, link, magic, prefix = fields
         path = _text(name)
         if magic == b"ustar\x0000" and prefix[0]:  # GNU's magic is another, and its prefix something else
             path = _text(prefix) + b"/" + path
@@ -116,10 +118,11 @@ class Archive:
         if flag in b"\x000" and path.endswith(b"/"):  # how folders were written before POSIX
             kind = Kind.FOLDER
         # A hard link may repeat its target's size: no content follows.
-        stored = _sized(extended, b"size", _number(size)) if kind is Kind.FILE else 0
+        stored = _stated(extended, b"size", _number(size)) if kind is Kind.FILE else 0
         self._left, self._padding = stored, -stored % _BLOCK
         self._extents, whole = self._sparse(block, flag, extended, stored)
-        return Member(path, kind, _number(mode), whole, extended.get(b"linkpath") or _text(link))
+        owner, group = _stated(extended, b"uid", _number(uid)), _stated(extended, b"gid", _number(gid))
+        return Member(path, kind, _number(mode), owner, group, whole, extended.get(b"linkpath") or _text(link))
 
     def _sparse(
         self, block: bytes, flag: bytes, extended: dict[bytes, bytes], stored: int
@@ -128,9 +131,9 @@ class Archive:
         if flag == b"S":
             return sparse.old(block, _number, lambda: self._exactly(_BLOCK))
         if b"GNU.sparse.map" in extended:
-            return sparse.listed(extended[b"GNU.sparse.map"]), _sized(extended, b"GNU.sparse.size", stored)
+            return sparse.listed(extended[b"GNU.sparse.map"]), _stated(extended, b"GNU.sparse.size", stored)
         if extended.get(b"GNU.sparse.major") == b"1":
-            return sparse.leading(self._lines()), _sized(extended, b"GNU.sparse.realsize", stored)
+            return sparse.leading(self._lines()), _stated(extended, b"GNU.sparse.realsize", stored)
         return None, stored
 
     def _lines(self) -> Iterator[bytes]:
@@ -191,7 +194,7 @@ def _records(data: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def _sized(extended: dict[bytes, bytes], key: bytes, otherwise: int) -> int:
+def _stated(extended: dict[bytes, bytes], key: bytes, otherwise: int) -> int:
     return sparse.decimal(extended[key]) if key in extended else otherwise
 
 

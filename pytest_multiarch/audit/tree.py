@@ -7,11 +7,12 @@ from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from io import BufferedIOBase
+from typing import NamedTuple
 
-from pytest_multiarch.audit import elf, members
+from pytest_multiarch.audit import elf, members, scripts
 from pytest_multiarch.audit.elf import Elf
 from pytest_multiarch.audit.members import Inner
 from pytest_multiarch.audit.parts import HEAD, Parts
@@ -30,6 +31,13 @@ HOPS = 40
 #: Bytes of a script's first line that the kernel looks at (BINPRM_BUF_SIZE, linux/binfmts.h).
 LINE = 256
 
+#: Files whose text is kept, and bytes of each: who a user is.
+KEPT = ("/etc/passwd", "/etc/group")
+KEPT_BYTES = 1 << 20
+
+#: Kinds of plain entries that are told apart; beyond them everybody counts as allowed.
+KINDS = 256
+
 
 class What(Enum):
     """What a path is."""
@@ -47,6 +55,14 @@ class What(Enum):
     DEVICE = "a device or a FIFO"
 
 
+class Access(NamedTuple):
+    """Who may do what with a file or a folder, as inode(7) says."""
+
+    mode: int
+    uid: int
+    gid: int
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One path.
@@ -58,6 +74,9 @@ class Entry:
         line: what follows a script's `#!`, without the newline.
         elf: what an ELF file says; None: it only begins like one.
         inner: whose code an archive holds.
+        access: who may use it; None: everybody may read it, execute what can be, pass through a folder.
+        forwards: whether a script does nothing of its own but start its arguments.
+        text: the text of a file of `KEPT`.
 
     """
 
@@ -67,6 +86,9 @@ class Entry:
     line: str = ""
     elf: Elf | None = None
     inner: tuple[Inner, ...] = ()
+    access: Access | None = None
+    forwards: bool = False
+    text: str | None = None
 
 
 #: Entries that say nothing but this; images have millions of them.
@@ -159,10 +181,15 @@ def read(stream: BufferedIOBase) -> Tree:
             continue
         files += member.kind in (Kind.FILE, Kind.HARD_LINK)
         if member.kind is Kind.HARD_LINK:
-            entry = entries.get(normal(member.link)) or _plain(member)
+            entry = entries.get(normal(member.link)) or _limited(_plain(member), member)
+        elif path in KEPT and member.kind is Kind.FILE:
+            entry = _kept(member, archive)
         else:
-            entry = _entry(member, archive)
+            entry = _limited(_entry(member, archive), member)
         entries.pop(path, None)  # of two members with one name the later counts
+        if entry not in plain and replace(entry, access=None) in plain:
+            entry = entry if len(plain) < KINDS else replace(entry, access=None)
+            plain.setdefault(entry, array("q"))
         if entry in plain:
             plain[entry].append(hash(path))
         else:
@@ -202,13 +229,32 @@ def _entry(member: Member, archive: Archive) -> Entry:
         facts = elf.read(Parts(whole, member.size, plan))
         return Entry(What.ELF, executable, elf=facts)
     if data.startswith(b"#!"):
-        line = data[2:LINE].partition(b"\n")[0].partition(b"\0")[0]
-        return Entry(What.SCRIPT, executable, line=line.decode("utf-8", "surrogateescape").strip(" \t"))
+        line = data[2:LINE].partition(b"\n")[0].partition(b"\0")[0].decode("utf-8", "surrogateescape").strip(" \t")
+        forwards = member.size == len(data) and scripts.forwards(data)
+        return Entry(What.SCRIPT, executable, line=line, forwards=forwards)
+    if data.startswith(scripts.MARK):
+        return Entry(What.DATA, executable, line="\ufeff#!")
     if data.startswith(members.AR):
         return Entry(What.LIBRARY, executable, inner=members.of_ar(whole))
     if data.startswith(members.ZIP):
         return Entry(What.ZIP, executable, inner=members.of_zip(whole))
     return _plain(member)
+
+
+def _kept(member: Member, archive: Archive) -> Entry:
+    data = b"".join(piece for offset, piece in archive.pieces() if offset < KEPT_BYTES)[:KEPT_BYTES]
+    entry = replace(_plain(member), text=data.decode("utf-8", "surrogateescape"))
+    return _limited(entry, member)
+
+
+def _limited(entry: Entry, member: Member) -> Entry:
+    """Return the entry with who may use it, where that is not everybody."""
+    if entry.what is What.LINK:
+        return entry
+    needed = 0o111 if entry.what is What.FOLDER else 0o555 if entry.executable else 0o444
+    if member.mode & needed == needed:
+        return entry
+    return replace(entry, access=Access(member.mode & 0o777, member.uid, member.gid))
 
 
 def _plain(member: Member) -> Entry:

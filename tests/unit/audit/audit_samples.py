@@ -159,6 +159,7 @@ class File:
     link: str = ""
     hard: str = ""
     type: bytes = tarfile.REGTYPE
+    owner: tuple[int, int] = (0, 0)
 
 
 def link(target: str) -> File:
@@ -172,6 +173,7 @@ def tar(members: Mapping[str, bytes | File], format: int = tarfile.PAX_FORMAT) -
             file = content if isinstance(content, File) else File(content)
             member = tarfile.TarInfo(name)
             member.mode, member.size, member.type = file.mode, len(file.data), file.type
+            member.uid, member.gid = file.owner
             if file.link or file.hard:
                 member.type = tarfile.SYMTYPE if file.link else tarfile.LNKTYPE
                 member.linkname = file.link or file.hard
