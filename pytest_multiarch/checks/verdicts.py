@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +10,9 @@ from pytest_multiarch.audit import entrypoint, export, rules
 from pytest_multiarch.audit import index as audit_index
 from pytest_multiarch.audit.config import Config
 from pytest_multiarch.audit.findings import Finding, Severity, Verdict, shown
+from pytest_multiarch.checks import starting
 from pytest_multiarch.engine import published
-from pytest_multiarch.errors import ContainerError, DeadlinePassed, WrongMachine
+from pytest_multiarch.errors import WrongMachine
 
 if TYPE_CHECKING:
     from pytest_multiarch.engine.client import Engine
@@ -23,17 +22,6 @@ if TYPE_CHECKING:
     from pytest_multiarch.platforms import Platform
 
 __tracebackhide__ = True
-
-#: Seconds for which an image's own program, asked nothing, must live or write something (design, section 5).
-LIVES = 2.0
-
-#: Seconds that it is watched for after its first words, and seconds for its end when they are about a fault.
-LINGERS = 0.5
-ENDS = 15.0
-
-#: QEMU raises the signal that killed its program on itself, and the kernel ignores that for a container's first
-#: process: so the container lives on for ever, at rest.
-_STUCK = re.compile(r"^qemu: uncaught target signal (\d+)", re.MULTILINE)
 
 
 def audit(session: Session, spec: ImageSpec, name: str) -> dict[str, Verdict]:
@@ -49,11 +37,15 @@ def audit(session: Session, spec: ImageSpec, name: str) -> dict[str, Verdict]:
 
 
 def _audit(session: Session, spec: ImageSpec, name: str) -> dict[str, Any]:
-    image, platform = session.image(spec, name), session.platform(name)
-    said = published.held(session.engine, image.id, platform) or session.engine.inspect("image", image.id) or {}
-    config = Config.parse(said)
+    image, platform, config = session.image(spec, name), session.platform(name), _config(session, spec, name)
     found = static(session.engine, image.id, config, platform, session.settings.foreign_files)
     return {check: as_dict(verdict) for check, verdict in found.items()}
+
+
+def _config(session: Session, spec: ImageSpec, name: str) -> Config:
+    image = session.image(spec, name)
+    held = published.held(session.engine, image.id, session.platform(name))
+    return Config.parse(held or session.engine.inspect("image", image.id) or {})
 
 
 def static(
@@ -95,14 +87,22 @@ def index(session: Session, spec: ImageSpec, name: str) -> Verdict:
 
 
 def runs(session: Session, spec: ImageSpec, name: str) -> Verdict:
-    """Return the verdict on the running image: it starts, and is on the machine that it must be on.
+    """Return the verdict on the running image: it is on the machine that it must be on, and its program starts.
 
     Raises:
         ContainerError: it doesn't start; the type tells whose fault it is.
         WrongMachine: `uname -m` says another machine.
 
     """
-    container = session.container(spec, name)
+    machine, unasked = _machine(session.container(spec, name))
+    if not unasked and not _config(session, spec, name).argv:
+        return Verdict(f"the image starts nothing by itself, {machine}", unasked)
+    how, left = starting.start(session.factory(spec, name))
+    return Verdict(f"started ({how}), {machine}", (*unasked, *left))
+
+
+def _machine(container: Container) -> tuple[str, tuple[Finding, ...]]:
+    """Ask a container for its machine's name; an image without `uname` can't be asked."""
     asked = container.run(["uname", "-m"])
     if asked.returncode == 0:
         said = asked.stdout.strip()
@@ -113,68 +113,12 @@ def runs(session: Session, spec: ImageSpec, name: str) -> Verdict:
                 why=f"it should say {expected}",
                 do="Another emulator or machine ran it: see --multiarch-cpu and --multiarch-binfmt",
             )
-        return Verdict(f"`uname -m` says {said}")
+        return f"`uname -m` says {said}", ()
     known = container.fault(asked.returncode, asked.stderr)
     if known:
         raise known
-    return _starts(session, spec, name)
-
-
-def _starts(session: Session, spec: ImageSpec, name: str) -> Verdict:
-    """Start the own program of an image without `uname`: it must end well, live a while, or say something."""
-    factory = session.factory(spec, name)
-    try:
-        container = factory.start(ready=_Settled(), timeout=ENDS)
-        code, words = container.exit_code, container.logs()  # before `end`, which kills it
-    except DeadlinePassed:
-        return _started("it wrote something, and lives")
-    finally:
-        factory.end()
-    if code is None and (stuck := _STUCK.search(words)):
-        code = 128 + int(stuck[1])
-    known = container.fault(code, words)
-    if known:
-        raise known
-    if code and (code >= 125 or not words):
-        raise ContainerError(
-            f"the image's own program ended with exit code {code} on {session.platform(name)}",
-            why="" if words else "it wrote nothing",
-            evidence=words[-2000:],
-        )
-    if code == 0:
-        return _started("it ended with exit code 0")
-    return _started("it wrote something" if words else "it lives")
-
-
-class _Settled:
-    """Tells when a program has ended, or has lived for long enough.
-
-    Its first words may be its last: those about a fault come before the end that they explain, on a busy machine
-    seconds before, so after such words its end is awaited.
-    """
-
-    def __init__(self) -> None:
-        self._began = self._spoke = 0.0
-
-    def __call__(self, started: Container) -> bool:
-        """Return whether there is no more to wait for."""
-        if not started.alive:
-            return True
-        now = time.monotonic()
-        self._began = self._began or now
-        if not self._spoke and started.logs():
-            self._spoke = now
-        if not self._spoke:
-            return now - self._began > LIVES
-        if now - self._spoke < LINGERS:
-            return False
-        words = started.logs()
-        return started.fault(1, words) is None or _STUCK.search(words) is not None
-
-
-def _started(how: str) -> Verdict:
-    finding = Finding("uname", "not in the image", "the machine's name", severity=Severity.UNVERIFIED)
-    return Verdict(f"started ({how}), machine not asked", (finding,))
+    missing = Finding("uname", "not in the image", "the machine's name", severity=Severity.UNVERIFIED)
+    return "machine not asked", (missing,)
 
 
 def as_dict(verdict: Verdict) -> dict[str, Any]:

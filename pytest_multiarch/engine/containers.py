@@ -219,6 +219,16 @@ class Container:
         """Tell whether the container runs; one of an image without a shell has nothing that could die."""
         return self._client is None or self._client.running
 
+    def runs_program(self) -> bool:
+        """Ask the engine for the processes of the container: whether its own program is one of them.
+
+        Our client hears of an end seconds later where the machine is busy, and before the program there is the
+        runtime's own process, which becomes it (`runc init`).
+        """
+        listed = self._engine.call("top", self.name, check=False)
+        rows = listed.stdout.decode(errors="replace").splitlines()[1:]
+        return listed.ok and any(not row.rstrip().endswith("runc init") for row in rows)
+
     def wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
         """Wait until `condition()` is true, at most `timeout` seconds or until the container ends; say if it is.
 

@@ -12,6 +12,9 @@ import programs
 ALPINE = "FROM alpine:3.22\nCOPY root/ /\n"
 SCRATCH = "FROM scratch\nCOPY root/ /\n"
 
+#: What `runs` says of a program, or its interpreter, that is missing: equal words are told in full only once.
+MISSING = r"could not be started"
+
 #: Writes 100 MB of zeros, then exits 0.
 FLOOD = """
     mov $1600, %ebx
@@ -146,33 +149,70 @@ ENTRYPOINTS: Mapping[str, Case] = {
         "linux/arm64",
         ALPINE + 'ENTRYPOINT ["/start"]\n',
         script("start", "#!/usr/bin/nowhere\n"),
-        red={"entrypoint": r"/start: its interpreter /usr/bin/nowhere is not in the image"},
+        red={"entrypoint": r"/start: its interpreter /usr/bin/nowhere is not in the image", "runs": MISSING},
     ),
     "windows-line-ends": Case(
         "linux/arm64",
         ALPINE + 'ENTRYPOINT ["/start"]\n',
         script("start", "#!/bin/sh\r\n"),
-        red={"entrypoint": r"(?s)/bin/sh\\r is not in the image.*Windows line ends"},
+        red={"entrypoint": r"(?s)/bin/sh\\r is not in the image.*Windows line ends", "runs": MISSING},
     ),
     "script-without-interpreter": Case(
         "linux/arm64",
         ALPINE + 'ENTRYPOINT ["/start"]\n',
         script("start", "echo hi\n"),
-        red={"entrypoint": r"/start is neither ELF nor begins with `#!`"},
+        red={"entrypoint": r"/start is neither ELF nor begins with `#!`", "runs": "(?i)exec format error"},
     ),
     "not-executable": Case(
         "linux/arm64",
         ALPINE + 'ENTRYPOINT ["/start"]\n',
         _unexecutable,
-        red={"entrypoint": r"/start is not executable"},
+        red={"entrypoint": r"/start is not executable", "runs": "permission denied"},
     ),
     "missing": Case(
-        "linux/arm64", 'FROM alpine:3.22\nCMD ["server"]\n', red={"entrypoint": r"server is not on PATH"}
+        "linux/arm64",
+        'FROM alpine:3.22\nCMD ["server"]\n',
+        red={"entrypoint": r"server is not on PATH", "runs": MISSING},
     ),
     "escapes-in-its-name": Case(
         "linux/arm64",
         'FROM alpine:3.22\nENTRYPOINT ["/\\u001b[2Jstart"]\n',
-        red={"entrypoint": r"/\\x1b\[2Jstart is not in the image"},
+        red={"entrypoint": r"/\\x1b\[2Jstart is not in the image", "runs": MISSING},
+    ),
+    "wrapped-and-missing": Case(
+        "linux/arm64",
+        'FROM alpine:3.22\nENTRYPOINT ["env", "MODE=x", "/app/server"]\n',
+        red={"entrypoint": r"/app/server, which env starts, is not in the image", "runs": r"exit code 127"},
+    ),
+    "command-of-a-script-missing": Case(
+        "linux/s390x",
+        ALPINE + 'ENTRYPOINT ["/start"]\nCMD ["server"]\n',
+        script("start", '#!/bin/sh\nset -e\nexec "$@"\n'),
+        red={"entrypoint": r"server, which /start starts, is not on PATH", "runs": r"exit code 127"},
+    ),
+    # The shell says so and ends with 2, as programs do that miss their arguments.
+    "script-of-an-interpreter-missing": Case(
+        "linux/arm64",
+        'FROM alpine:3.22\nENTRYPOINT ["sh", "/app/start.sh"]\n',
+        red={"entrypoint": r"/app/start.sh, which sh reads, is not in the image"},
+        told={"runs": r"ended by itself with exit code 2: .*start.sh"},
+    ),
+    "windows-line-ends-behind-an-option": Case(
+        "linux/arm64",
+        ALPINE + 'ENTRYPOINT ["/start"]\n',
+        script("start", "#!/bin/sh -e\r\necho up\r\n"),
+        red={"entrypoint": r"(?s)its first line is #!/bin/sh -e\\r.*Windows line ends"},
+    ),
+    "user-may-not-read-it": Case(
+        "linux/arm64",
+        ALPINE + 'USER 1000\nENTRYPOINT ["/start"]\n',
+        script("start", "#!/bin/sh\necho up\n", 0o711),
+        red={"entrypoint": r"/start: may not read it \(mode 711, owner 0:0\); the user is 1000"},
+    ),
+    "unknown-user": Case(
+        "linux/arm64",
+        ALPINE + 'USER nobody-here\nENTRYPOINT ["/bin/busybox"]\n',
+        red={"entrypoint": r"USER: nobody-here is not in /etc/passwd", "runs": "unable to find user"},
     ),
 }
 
@@ -266,6 +306,16 @@ SOUND: Mapping[str, Case] = {
         "linux/arm64", ALPINE + 'ENTRYPOINT ["/start"]\n', script("start", "#!/usr/bin/env -S sh -e\necho hi\n")
     ),
     "shell-form": Case("linux/arm64", "FROM alpine:3.22\nCMD exec sleep 5\n"),
+    "wants-arguments": Case(
+        "linux/arm64",
+        'FROM alpine:3.22\nENTRYPOINT ["env", "grep"]\n',
+        told={"runs": r"started \(it ended by itself with exit code \d: .*\), `uname -m` says aarch64"},
+    ),
+    "script-of-its-owner": Case(
+        "linux/arm64",
+        ALPINE + 'RUN chown 1000 /start\nUSER 1000\nENTRYPOINT ["/start"]\nCMD ["echo", "up"]\n',
+        script("start", '#!/bin/sh\nexec "$@"\n', 0o700),
+    ),
     **{
         f"alpine-{name.replace('/', '-')}": Case(f"linux/{name}", "FROM alpine:3.22\n")
         for name in ("386", "amd64", "arm/v6", "arm/v7", "arm64", "ppc64le", "s390x")
