@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from pytest_multiarch.errors import BuildError
+from pytest_multiarch.engine.outages import outage
+from pytest_multiarch.errors import BuildError, EngineError
 from pytest_multiarch.platforms import Platform
 
 __tracebackhide__ = True
@@ -43,14 +44,21 @@ CAUSES: tuple[tuple[str, str, str], ...] = (
         "a program of the build crashed, and under an emulator that may be the emulator's fault",
         "Try a newer emulator, or build that step for the build machine (cross-compile)",
     ),
-    (r"did not complete successfully", "a RUN step failed", ""),
+    (r"did not complete successfully: exit code", "a RUN step failed", ""),
 )
 
+#: A step that ran, and said no: what it wrote is its own.
+STEP_SAID_NO = re.compile(r"did not complete successfully: exit code: \d")
 
-def build_error(platform: Platform, log: str) -> BuildError:
-    """Return the error for a build whose progress (`--progress=plain`) was `log`."""
-    why, do = next(((why, do) for seen, why, do in CAUSES if re.search(seen, log, re.IGNORECASE)), ("", ""))
-    return BuildError(f"the build for {platform} failed", why=why, do=do, evidence=_last_words(log))
+
+def build_error(platform: Platform, log: str) -> BuildError | EngineError:
+    """Return the error for a build whose progress (`--progress=plain`) was `log`: an engine's if that failed."""
+    what, said = f"the build for {platform} failed", _last_words(log)
+    trouble = None if STEP_SAID_NO.search(said) else outage(said)
+    if trouble:
+        return EngineError(what, why=trouble[0], do=trouble[1], evidence=said)
+    why, do = next(((why, do) for seen, why, do in CAUSES if re.search(seen, said, re.IGNORECASE)), ("", ""))
+    return BuildError(what, why=why, do=do, evidence=said)
 
 
 def _last_words(log: str) -> str:

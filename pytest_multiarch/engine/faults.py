@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pytest_multiarch.engine.outages import outage
 from pytest_multiarch.errors import (
     ContainerError,
     CpuTooOld,
     EmulatorCrash,
+    EngineError,
     ExecFormatError,
     FaultError,
     IllegalInstruction,
@@ -133,10 +135,13 @@ def _wanted_level(said: str) -> str:
     return next((match.expand(value) for match, value in found), "PLATFORM=LEVEL")
 
 
+#: What the engine says of a port that somebody else has, often after words about its network.
+PORT_TAKEN = r"port is already allocated|address already in use"
+
 #: What the client says when a container doesn't start, why, and what to do.
 REFUSALS: tuple[tuple[str, str, str], ...] = (
     (
-        r"port is already allocated|address already in use",
+        PORT_TAKEN,
         "a port of the host is taken",
         "Leave the choice to the engine: ports=[PORT] publishes on a free one",
     ),
@@ -159,11 +164,13 @@ REFUSALS: tuple[tuple[str, str, str], ...] = (
 
 
 def start_error(platform: Platform, code: int | None, said: str) -> MultiarchError:
-    """Return the error for a container that could not be started."""
+    """Return the error for a container that could not be started: an engine's if that failed."""
+    what, evidence = f"the container for {platform} could not be started", said[-2000:]
+    refusal = next(((why, do) for seen, why, do in REFUSALS if re.search(seen, said, re.IGNORECASE)), None)
+    trouble = outage(said)
+    if trouble and not re.search(PORT_TAKEN, said, re.IGNORECASE):
+        return EngineError(what, why=trouble[0], do=trouble[1], evidence=evidence)
     known = fault(code or 125, said, cpu=None, emulated=True)
-    why, do = next(
-        ((why, do) for seen, why, do in REFUSALS if re.search(seen, said, re.IGNORECASE)),
-        (known.why, known.do) if known else (f"exit code {code}", ""),
-    )
+    why, do = refusal or ((known.why, known.do) if known else (f"exit code {code}", ""))
     kind = ImageError if "no such image" in said.lower() else type(known) if known else ContainerError
-    return kind(f"the container for {platform} could not be started", why=why, do=do, evidence=said[-2000:])
+    return kind(what, why=why, do=do, evidence=evidence)

@@ -10,6 +10,7 @@ from pytest_multiarch.engine.attached import Attached
 from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.engine.emulators import Emulator
 from pytest_multiarch.engine.faults import start_error
+from pytest_multiarch.engine.outages import outage
 from pytest_multiarch.engine.stored import Image
 
 __tracebackhide__ = True
@@ -116,7 +117,9 @@ class Launcher:
             return state.get("Status") in ("running", "exited")
 
         client.wait_for(started, STARTING, every=0.05)
-        if client.returncode in (125, 126, 127) and not client.stdout:
+        # The image's own program may end with these codes too: then nothing of this is said.
+        refused = "docker run --help" in client.text or outage(client.text)
+        if client.returncode in (125, 126, 127) and refused:
             raise start_error(self.emulator.platform, client.returncode, client.text)
         return True
 

@@ -28,7 +28,7 @@ from pytest_multiarch.engine.shared import SharedContainers
 from pytest_multiarch.engine.siblings import check_shell
 from pytest_multiarch.engine.stored import Image, Tags, wrong_platform
 from pytest_multiarch.engine.turns import Turns
-from pytest_multiarch.errors import BuildError, ImageError, MultiarchError
+from pytest_multiarch.errors import BuildError, EngineError, ImageError, MultiarchError
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
 from pytest_multiarch.platforms import Platform
@@ -328,7 +328,7 @@ class Session:
         with contextlib.nullcontext() if platform == self.native else self._place("builds"):
             try:
                 return make(self.engine, builder, spec, platform)
-            except BuildError:
+            except (BuildError, EngineError):
                 if self._closed or not self._builders.lost(instance):
                     raise
             # The builder was killed, which is no fault of the image: once more, on a new one.

@@ -119,6 +119,15 @@ def test_a_program_that_is_missing_says_so(factory: ContainerFactory, containerd
     assert containerd.containers == before
 
 
+@pytest.mark.parametrize("code", [1, 125, 126, 127])
+def test_a_program_that_ends_by_itself_was_started(factory: ContainerFactory, code: int) -> None:
+    with pytest.raises(
+        ContainerDied, match=rf"(?s)ended before it was ready: its exit code is {code}.*no tool"
+    ) as caught:
+        factory.start(["sh", "-c", f"echo no tool >&2; exit {code}"], ready="never")
+    assert "could not be started" not in str(caught.value)
+
+
 def test_a_script_without_its_first_line_fails_as_in_production(factory: ContainerFactory) -> None:
     # With `--init` tini would run it by `sh`, and exit code 0 would say that all is well.
     with pytest.raises(ContainerError, match="could not be started"):

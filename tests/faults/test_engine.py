@@ -105,8 +105,23 @@ def test_an_engine_restarted_in_a_build_fails_what_needs_the_image(ground: Groun
     run.end()
     assert run.outcomes() == {"passed": 1, "error": 1}, run.text
     assert "INTERNALERROR" not in run.text
+    assert "the build for linux/amd64 failed: the engine was stopped or restarted" in run.text
     engine("start")
     ground.settled()
+
+
+@pytest.mark.parametrize("stage", ["the build", "the container"])
+def test_an_engine_that_has_lost_its_bridge_is_no_fault_of_the_image(ground: Ground, stage: str) -> None:
+    ground.tests("def test_a(container): pass\n")
+    if stage == "the container":
+        assert ground.run("--platforms=native", "test_it.py", QUICK).process.returncode == 0
+    subprocess.run(["ip", "link", "delete", f"mac-{NAME}"], check=True, timeout=10)
+    slow = () if stage == "the container" else (f"--multiarch-build-arg=TURN={time.time()}",)
+    run = ground.run("--platforms=native", "test_it.py", QUICK, *slow)
+    engine("stop")
+    assert f"{stage} for linux/amd64" in run.text, run.text
+    assert "the engine could not give a container its network" in run.text
+    assert "a RUN step failed" not in run.text
 
 
 def test_a_full_disk_in_a_build_says_so_and_harms_no_other_platform(ground: Ground) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_multiarch import BuildError, ImageSpec, Platform
+from pytest_multiarch import BuildError, EngineError, ImageSpec, Platform
 from pytest_multiarch.engine.build import arguments, promised_id, read_metadata
 from pytest_multiarch.engine.build_failures import build_error
 from pytest_multiarch.engine.context import check_context
@@ -57,6 +57,47 @@ def test_a_cause_is_named(log: str, cause: str) -> None:
     assert str(error).startswith("the build for linux/arm64 failed: ")
     assert cause in str(error)
     assert log.splitlines()[-1] in str(error)
+
+
+ENDPOINT = """\
+#5 ERROR: process "/bin/sh -c echo hi" did not complete successfully: failed to create endpoint x3h on network
+------
+ > [2/3] RUN echo hi:
+------
+Dockerfile:2
+ERROR: failed to build: failed to solve: process "/bin/sh -c echo hi" did not complete successfully: failed to \
+create endpoint x3h on network bridge: adding interface veth1 to bridge docker0 failed: Device does not exist"""
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        ("ERROR: failed to build: failed to solve: Unavailable: error reading from server: EOF", "was stopped"),
+        ("ERROR: Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", "was stopped"),
+        (ENDPOINT, "could not give a container its network"),
+        ("ERROR: failed to copy: write /blobs/1: no space left on device", "the disk is full"),
+        ("failed to solve: fork/exec /usr/bin/runc: resource temporarily unavailable", "has no memory, process"),
+    ],
+)
+def test_a_fault_of_the_engine_is_no_step_s(log: str, cause: str) -> None:
+    error = build_error(ARM64, log)
+    assert isinstance(error, EngineError)
+    assert cause in str(error)
+    assert "RUN step failed" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "wrote", ["no space left on device", "Cannot connect to the Docker daemon", "too many open files"]
+)
+def test_what_a_step_wrote_is_no_fault_of_the_engine(wrote: str) -> None:
+    log = f'------\n0.1 {wrote}\n------\nERROR: process "/bin/sh -c x" did not complete successfully: exit code: 1'
+    assert isinstance(build_error(ARM64, log), BuildError)
+
+
+def test_what_an_earlier_step_wrote_is_no_cause() -> None:
+    end = 'process "x" did not complete successfully: exit code: 1'
+    log = f"#1 0.1 test: exec format error\n------\n > RUN x:\n------\n{end}"
+    assert "a RUN step failed" in str(build_error(ARM64, log))
 
 
 def test_an_unknown_cause_shows_the_last_words_alone() -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_multiarch.engine.faults import fault
+from pytest_multiarch.engine.faults import fault, start_error
 from pytest_multiarch.errors import (
     CommandFailed,
+    ContainerError,
     CpuTooOld,
     EmulatorCrash,
+    EngineError,
     ExecFormatError,
     FaultError,
     IllegalInstruction,
     LoaderMissing,
+    MultiarchError,
 )
+from pytest_multiarch.platforms import Platform
 
 #: (exit code, last words) -> the type.
 SEEN: dict[str, tuple[int, str, type[FaultError]]] = {
@@ -179,3 +183,70 @@ def test_a_program_that_wants_a_newer_cpu_gets_the_very_option(said: str, level:
     found = fault(127, said, cpu=None, emulated=True)
     assert isinstance(found, CpuTooOld)
     assert f"--multiarch-baseline={level}" in found.do
+
+
+CREATE = "docker: Error response from daemon: failed to create task for container: failed to create shim task: "
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "kind", "told"),
+    [
+        (
+            125,
+            "docker: Error response from daemon: failed to set up container networking: failed to create"
+            " endpoint multiarch-1 on network bridge: adding interface veth664f328 to bridge docker0 failed:"
+            " Device does not exist",
+            EngineError,
+            "could not give a container its network",
+        ),
+        (
+            127,
+            f"{CREATE}OCI runtime create failed: runc create failed: unable to start container process: error"
+            ' during container init: error mounting "/usr/bin/docker-init" to rootfs at "/sbin/docker-init":'
+            " stat /usr/bin/docker-init: no such file or directory",
+            EngineError,
+            "`docker-init` is missing",
+        ),
+        (
+            127,
+            'docker: Error response from daemon: exec: "docker-init": executable file not found in $PATH.',
+            EngineError,
+            "`docker-init` is missing",
+        ),
+        (125, f"{CREATE}mkdir /run/containerd/x: no space left on device", EngineError, "the disk is full"),
+        (
+            125,
+            "docker: Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?",
+            EngineError,
+            "stopped or restarted",
+        ),
+        (125, 'time="x" level=error msg="error waiting for container: unexpected EOF"', EngineError, "restarted"),
+        (
+            125,
+            "docker: Error response from daemon: failed to set up container networking: driver failed programming"
+            " external connectivity on endpoint x: failed to bind host port for 127.0.0.1:1:"
+            " address already in use",
+            ContainerError,
+            "a port of the host is taken",
+        ),
+        (
+            127,
+            f'{CREATE}OCI runtime create failed: exec: "/nothing": stat /nothing: no such file or directory',
+            ContainerError,
+            "its program is missing in the image",
+        ),
+        (
+            125,
+            "docker: Error response from daemon: failed to set up container networking: network nosuch not found",
+            ContainerError,
+            "exit code 125",
+        ),
+    ],
+)
+def test_a_container_that_does_not_start_is_whose_fault_it_is(
+    code: int, said: str, kind: type[MultiarchError], told: str
+) -> None:
+    error = start_error(Platform.parse("linux/arm64"), code, said)
+    assert type(error) is kind
+    assert told in str(error)
+    assert said in str(error)
