@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_multiarch.engine.builder import listed
 from pytest_multiarch.state import State
 
 #: Set-up leaves here what stands in for a registry: lines NAME=ADDRESS, an image's name, an engine's address.
@@ -63,8 +64,7 @@ class TestEngine:
     @property
     def builders(self) -> set[str]:
         """Return the names of all builders that could be ours."""
-        names = self.listed("buildx", "ls", "--format", "{{.Name}}")
-        return {name.strip("* \\_") for name in names if "multiarch" in name}
+        return {name for name in listed(self.docker("buildx", "ls")) if "multiarch" in name}
 
     def images(self, project: str = "") -> set[str]:
         """Return the tags of our images, or of those of one project.

@@ -138,8 +138,7 @@ class Builders:
     def _existing(self, name: str) -> Builder:
         found = self._engine.call("buildx", "inspect", name, check=False, timeout=PATIENCE)
         if not found.ok:
-            listed = self._engine.call("buildx", "ls", "--format", "{{.Name}}", check=False, timeout=PATIENCE)
-            names = sorted({line.strip(" *") for line in listed.text.splitlines() if line.strip()})
+            names = listed(self._engine.call("buildx", "ls", check=False, timeout=PATIENCE).text)
             raise BuilderError(
                 f"there is no builder {name!r}",
                 do=f"Create it (`docker buildx create --name {name}`), or name one that exists:"
@@ -237,6 +236,11 @@ def name_of(engine: Engine, state: State) -> str:
     """
     who = f"{engine.info.id} {state.id}"
     return f"multiarch-{hashlib.sha256(who.encode()).hexdigest()[:12]}"
+
+
+def listed(said: str) -> list[str]:
+    """Return the names that `buildx ls` prints, sorted: its nodes are indented, and `--format` came with 0.13."""
+    return sorted(set(re.findall(r"^([^\s*]+)", said, re.MULTILINE)) - {"NAME/NODE"})
 
 
 def _field(name: str, inspected: str) -> str:
