@@ -62,8 +62,10 @@ class ImageSpec:
     @property
     def recipe(self) -> Path | None:
         """Return the Dockerfile's path where it is a file of this machine, else None."""
+        if self.reference:
+            return None
         if self.dockerfile is not None:
-            return Path(self.dockerfile)
+            return None if "://" in str(self.dockerfile) else Path(self.dockerfile)
         return self.folder / "Dockerfile" if self.folder else None
 
     @property
@@ -93,7 +95,7 @@ class ImageSpec:
         return hash((str(self.context), str(self.dockerfile), self.target, self.reference))
 
     def __str__(self) -> str:
-        return self.reference or str(self.recipe or self.context)
+        return self.reference or str(self.recipe or self.dockerfile or self.context)
 
 
 def absolute(text: str, base: Path) -> str:

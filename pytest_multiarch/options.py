@@ -283,7 +283,7 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("multiarch", "multi-arch container images")
     for option in OPTIONS:
         if option.many:
-            parser.addini(option.ini_name, option.help, type=option.ini_type, default=[])
+            parser.addini(option.ini_name, option.help, type=option.ini_type, default=None)
         else:
             parser.addini(option.ini_name, option.help, type="string", default=None)
         if not option.ini_only:
@@ -316,7 +316,7 @@ def settings(config: pytest.Config) -> Settings:
             said.add(option.name)
         values[option.name.replace("-", "_")] = option.default if spoken is None else spoken
     listed = tuple(_from_ini(config, OPTIONS[0]) or ())
-    platforms = _platforms(values.pop("platforms"), listed, bool(values["image"]), "platforms" in said)
+    platforms = _platforms(values.pop("platforms"), listed, bool(values["image"]), _flagged(config))
     return Settings(
         platforms=platforms,
         listed=listed,
@@ -368,9 +368,14 @@ def _platforms(asked: tuple[str, ...], listed: tuple[str, ...], published: bool,
 
 
 def _source(config: pytest.Config, platforms: tuple[str, ...]) -> str:
-    if config.getoption(OPTIONS[0].dest):
+    if _flagged(config):
         return "--platforms"
     return f"{OPTIONS[0].ini_name} in {config.inipath.name}" if platforms and config.inipath else ""
+
+
+def _flagged(config: pytest.Config) -> bool:
+    """Tell whether the command line names platforms."""
+    return config.getoption(OPTIONS[0].dest) is not None
 
 
 def _spoken(config: pytest.Config, option: Option) -> Any:
@@ -383,7 +388,8 @@ def _spoken(config: pytest.Config, option: Option) -> Any:
 def _from_ini(config: pytest.Config, option: Option) -> Any:
     given = config.getini(option.ini_name)
     where = f"{option.ini_name} in {config.inipath.name if config.inipath else 'the ini file'}"
-    return _parsed(option, given, base_folder(config), where) if given else None
+    said = given is not None if option.many else given  # an empty list is one: of no checks, say
+    return _parsed(option, given, base_folder(config), where) if said else None
 
 
 def _parsed(option: Option, given: Any, base: Path, where: str) -> Any:

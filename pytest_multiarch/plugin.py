@@ -83,8 +83,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if suite.checking:
         from pytest_multiarch.checks import collection
 
-        if path := collection.missing_argument(suite.image, session.config):
-            session.config.args.append(path)
+        try:
+            session.config.args[:] = collection.arguments(suite.image, session.config)
+        except MultiarchError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -54,6 +54,8 @@ class Suite:
     @cached_property
     def checking(self) -> bool:
         """Tell whether the built-in checks are wanted: something was asked for, or the Dockerfile was named."""
+        if not self.settings.checks:
+            return False
         recipe = self.image.recipe
         if self.settings.active or recipe is None:
             return self.settings.active

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from pytest_multiarch.errors import SettingsError
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
 from pytest_multiarch.parametrization import CONFTEST, image_at
@@ -59,16 +60,37 @@ def collect(path: Path, parent: pytest.Collector, settings: Settings) -> Checks 
     return checks
 
 
-def _comes_by(file: Path | None, folder: Path, config: pytest.Config) -> bool:
+def _comes_by(file: Path, folder: Path, config: pytest.Config) -> bool:
     """Tell whether pytest comes by a file when it collects a folder."""
-    return file is not None and folder in file.parents and _unvisited(file, folder, config) is None
+    return folder in file.parents and _unvisited(file, folder, config) is None
 
 
-def home(spec: ImageSpec, config: pytest.Config) -> Path | None:
-    """Return the file under which the checks of an image are collected."""
-    if spec.reference:
-        return config.inipath or PUBLISHED
-    return spec.recipe.resolve() if spec.recipe else None
+def home(spec: ImageSpec, config: pytest.Config) -> Path:
+    """Return the file under which the checks of an image are collected: what makes it, or the ini file."""
+    return spec.recipe.resolve() if spec.recipe else config.inipath or PUBLISHED
+
+
+def arguments(image: ImageSpec, config: pytest.Config) -> list[str]:
+    """Return what to collect: pytest's arguments, and what is missing among them.
+
+    pytest takes a "[" in a path for a test's parameter, so the folder that it is in is named without its path.
+
+    Raises:
+        SettingsError: a path below it has one.
+
+    """
+    here = config.invocation_params.dir
+    missing = missing_argument(image, config)
+    names = ["." if name == str(here) else name for name in config.args]
+    names += [os.path.relpath(missing, here)] if missing else []
+    odd = next((name for name in names if "[" in name.partition("::")[0]), None)
+    if odd:
+        raise SettingsError(
+            f"pytest can't collect {odd}",
+            why="in an argument's path it takes [ for a test's parameter",
+            do="Rename the folder, or go into it and run pytest there",
+        )
+    return names
 
 
 def missing_argument(image: ImageSpec, config: pytest.Config) -> str | None:
@@ -76,7 +98,7 @@ def missing_argument(image: ImageSpec, config: pytest.Config) -> str | None:
     if config.args_source is config.ArgsSource.ARGS:
         return None
     path = home(image, config)
-    if path is None or not os.path.isfile(path):  # `Path.is_file` raises where it may not look
+    if not os.path.isfile(path):  # `Path.is_file` raises where it may not look
         return None
     here = config.invocation_params.dir
     starts = {(here / argument.partition("::")[0]).resolve() for argument in config.args}
@@ -90,8 +112,8 @@ def ignored(path: Path, image: ImageSpec, config: pytest.Config) -> bool | None:
     must, and to nothing else there.
     """
     file = home(image, config)
-    folder = _unvisited(file, config.rootpath, config) if file else None
-    if file is None or folder is None:
+    folder = _unvisited(file, config.rootpath, config)
+    if folder is None:
         return None
     here = config.invocation_params.dir
     named = [(here / argument.partition("::")[0]).resolve() for argument in config.args]

@@ -129,7 +129,7 @@ def _target(want: Wanted, tag: str | None, output: str) -> dict[str, Any]:
     args = {name: os.environ.get(name) if value is None else value for name, value in spec.build_args.items()}
     fields: dict[str, Any] = {
         "context": os.path.abspath(spec.folder or "."),
-        "dockerfile": os.path.abspath(spec.recipe or "Dockerfile"),
+        "dockerfile": os.path.abspath(spec.recipe) if spec.recipe else str(spec.dockerfile or "Dockerfile"),
         "target": spec.target,
         "args": {name: value for name, value in args.items() if value is not None},
         "contexts": dict(spec.build_contexts),

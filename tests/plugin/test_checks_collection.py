@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from projects import WITHOUT, Project
+from projects import WITHOUT, Project, one_paragraph
 
 CHECKS = ("config", "entrypoint", "elf", "runs")
 S390X = "--platforms=linux/s390x"
@@ -68,6 +70,37 @@ def test_without_an_ini_file_a_published_images_are_under_a_name_of_their_own(im
 def test_the_list_of_checks_is_an_ini_value(image: Project) -> None:
     image.ini("multiarch_checks = elf, runs\n")
     assert set(checks(image.ids(S390X))) == all_of("Dockerfile", names=("elf", "runs"))
+
+
+def test_an_empty_list_is_one_of_no_checks(image: Project) -> None:
+    image.ini("multiarch_checks =\nmultiarch_platforms =\n")
+    assert image.ids(S390X) == ["tests/test_it.py::test_it"]
+    assert image.ids() == ["tests/test_it.py::test_it"]
+
+
+@pytest.mark.parametrize("option", ["--multiarch-dockerfile", "--multiarch-context"])
+def test_what_is_made_at_an_address_has_checks_below_the_ini_file(option: str, image: Project) -> None:
+    image.ini("")
+    assert set(checks(image.ids(S390X, f"{option}=https://host.invalid/file"))) == all_of("tox.ini")
+
+
+def test_a_folder_with_a_bracket_is_collected_from_within(
+    image: Project, monkeypatch: pytest.MonkeyPatch, mode: Sequence[str]
+) -> None:
+    image.file("[x]/Dockerfile", "FROM scratch\n")
+    image.file("[x]/tests/test_it.py", "def test_it(): pass\n")
+    image.file("[x]/pytest.ini", "[pytest]\n")
+    by_name = image.look(S390X, "[x]")
+    assert "pytest can't collect [x]: in an argument's path it takes [ for a test's parameter" in one_paragraph(
+        by_name
+    )
+    monkeypatch.chdir(image.path / "[x]")
+    for ini in ("", "testpaths = tests\n"):
+        image.file("[x]/pytest.ini", f"[pytest]\n{ini}")
+        command = [sys.executable, "-m", "pytest", *WITHOUT, "-v", S390X, *mode]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert "4 errors" in done.stdout, done.stdout + done.stderr  # no engine answers
+        assert "1 passed" in done.stdout
 
 
 def test_a_check_that_nobody_knows_is_one_sentence(image: Project) -> None:
