@@ -17,7 +17,7 @@ from pytest_multiarch.pins import BINFMT_IMAGE, BUILDKIT_IMAGE
 __tracebackhide__ = True
 
 #: The built-in checks, in the order in which they run: what explains most comes first.
-CHECKS = ("index", "config", "entrypoint", "elf", "runs")
+CHECKS = ("index", "config", "entrypoint", "elf", "link", "runs")
 
 #: Words that stand for platforms until an engine or a list says which.
 WORDS = ("all", "native")

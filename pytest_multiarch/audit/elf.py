@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from pytest_multiarch.audit import attributes
+from pytest_multiarch.audit import attributes, dynamic
 from pytest_multiarch.audit.attributes import Order
+from pytest_multiarch.audit.dynamic import Dynamic
 from pytest_multiarch.audit.parts import Parts, Plan
 
 MAGIC = b"\x7fELF"
@@ -28,8 +29,6 @@ EM_386, EM_MIPS, EM_PPC64, EM_S390, EM_ARM, EM_X86_64, EM_RISCV = 3, 8, 21, 22, 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
 _PT_GNU_PROPERTY, _PT_RISCV_ATTRIBUTES = 0x6474E553, 0x70000003
 _SHT_ARM_ATTRIBUTES = 0x70000003
-_DT_NEEDED, _DT_STRTAB, _DT_SONAME, _DT_FLAGS_1 = 1, 5, 14, 0x6FFFFFFB
-_DF_1_PIE = 0x08000000
 
 
 class Type(Enum):
@@ -82,6 +81,10 @@ class Header(NamedTuple):
     shnum: int
 
 
+#: Linked with nothing.
+_ALONE = Dynamic()
+
+
 @dataclass(frozen=True, slots=True)
 class Elf:
     """What one ELF file says.
@@ -91,8 +94,7 @@ class Elf:
         type: what it is for.
         flags: e_flags.
         interpreter: what PT_INTERP names; None where it names none.
-        needed: the names of the libraries that it is linked with (DT_NEEDED).
-        soname: its own name as a library, "" where it has none.
+        linked: what it says of the libraries that it is linked with.
         program: whether it is started rather than loaded: ET_EXEC, a position-independent executable, or
             dynamic with an interpreter and no name of its own (libc.so.6 has both).
         cpu_arch: ARM's Tag_CPU_arch.
@@ -108,8 +110,7 @@ class Elf:
     type: Type
     flags: int = 0
     interpreter: str | None = None
-    needed: tuple[str, ...] = ()
-    soname: str = ""
+    linked: Dynamic = _ALONE
     program: bool = False
     cpu_arch: int | None = None
     vfp_args: int | None = None
@@ -117,6 +118,16 @@ class Elf:
     isa: int = 0
     go: tuple[str, ...] | None = None
     flaw: str = ""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Return the names of the libraries that it is linked with."""
+        return self.linked.needed
+
+    @property
+    def soname(self) -> str:
+        """Return its own name as a library, "" where it has none."""
+        return self.linked.soname
 
 
 def plan(first: bytes) -> Plan:
@@ -165,10 +176,7 @@ class _Reader:
 
     def elf(self) -> Elf:
         interpreter = self.interpreter()
-        dynamic = self.dynamic()
-        names = list(self.names(dynamic))
-        soname = next((name for tag, name in names if tag == _DT_SONAME), "")
-        pie = any(tag == _DT_FLAGS_1 and value & _DF_1_PIE for tag, value in dynamic)
+        linked = dynamic.read(self.parts, self.end, self.pairs(), self.place)
         arm = self.arm_attributes()
         cpu, vfp = arm.get(6), arm.get(28)
         return Elf(
@@ -176,9 +184,8 @@ class _Reader:
             self.header.type,
             self.header.flags,
             interpreter,
-            tuple(name for tag, name in names if tag == _DT_NEEDED),
-            soname,
-            program=self.header.type is Type.EXEC or pie or (interpreter is not None and not soname),
+            linked,
+            program=self.header.type is Type.EXEC or linked.pie or (interpreter is not None and not linked.soname),
             cpu_arch=cpu if isinstance(cpu, int) else None,
             vfp_args=vfp if isinstance(vfp, int) else None,
             riscv=self.riscv(),
@@ -195,7 +202,7 @@ class _Reader:
             return _text(self.parts.read(segment.offset, min(segment.size, TEXT))) or None
         return None
 
-    def dynamic(self) -> list[tuple[int, int]]:
+    def pairs(self) -> list[tuple[int, int]]:
         """Return PT_DYNAMIC's (tag, value) pairs up to DT_NULL."""
         pair = struct.Struct(self.end + ("QQ" if self.ident.bits == 64 else "II"))
         found: list[tuple[int, int]] = []
@@ -207,20 +214,10 @@ class _Reader:
                 found.append((tag, value))
         return found
 
-    def names(self, dynamic: list[tuple[int, int]]) -> Iterator[tuple[int, str]]:
-        """Yield (tag, text) of the dynamic section's library names."""
-        address = dict(dynamic).get(_DT_STRTAB)
-        table = next(
-            (
-                address - load.address + load.offset
-                for load in self.of(_PT_LOAD)
-                if address is not None and load.address <= address < load.address + load.size
-            ),
-            None,
-        )
-        for tag, value in dynamic:
-            if tag in (_DT_NEEDED, _DT_SONAME) and table is not None:
-                yield tag, _text(self.parts.read(table + value, 256))
+    def place(self, address: int) -> int | None:
+        """Return where in the file an address is, None for nowhere."""
+        loads = (load for load in self.of(_PT_LOAD) if load.address <= address < load.address + load.size)
+        return next((address - load.address + load.offset for load in loads), None)
 
     def arm_attributes(self) -> dict[int, int | str]:
         if self.ident.machine != EM_ARM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from array import array
 from bisect import bisect_left
 from collections import deque
@@ -31,9 +32,9 @@ HOPS = 40
 #: Bytes of a script's first line that the kernel looks at (BINPRM_BUF_SIZE, linux/binfmts.h).
 LINE = 256
 
-#: Files whose text is kept, and bytes of each: who a user is.
-KEPT = ("/etc/passwd", "/etc/group")
-KEPT_BYTES = 1 << 20
+#: Files whose text is kept, and bytes of each: who a user is, and where loaders search.
+KEPT = re.compile(r"/etc/(passwd|group|ld\.so\.cache|ld-musl-[^/]+\.path)")
+KEPT_BYTES = 4 << 20
 
 #: Kinds of plain entries that are told apart; beyond them everybody counts as allowed.
 KINDS = 256
@@ -182,7 +183,7 @@ def read(stream: BufferedIOBase) -> Tree:
         files += member.kind in (Kind.FILE, Kind.HARD_LINK)
         if member.kind is Kind.HARD_LINK:
             entry = entries.get(normal(member.link)) or _limited(_plain(member), member)
-        elif path in KEPT and member.kind is Kind.FILE:
+        elif member.kind is Kind.FILE and KEPT.fullmatch(path):
             entry = _kept(member, archive)
         else:
             entry = _limited(_entry(member, archive), member)

@@ -43,6 +43,13 @@ def elf(
     _tell(request, verdicts.audit(_multiarch_session, *_multiarch_target)["elf"])
 
 
+def link(
+    request: pytest.FixtureRequest, _multiarch_session: Session, _multiarch_target: Target, multiarch_image: Image
+) -> None:
+    """Require that what the image's programs are linked with is there, in the versions that they want."""
+    _tell(request, verdicts.audit(_multiarch_session, *_multiarch_target)["link"])
+
+
 def runs(
     request: pytest.FixtureRequest, _multiarch_session: Session, _multiarch_target: Target, multiarch_image: Image
 ) -> None:

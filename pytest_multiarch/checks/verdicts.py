@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_multiarch.audit import config as audit_config
-from pytest_multiarch.audit import entrypoint, export, rules
+from pytest_multiarch.audit import entrypoint, export, link, rules
 from pytest_multiarch.audit import index as audit_index
 from pytest_multiarch.audit.config import Config
 from pytest_multiarch.audit.findings import Finding, Severity, Verdict, shown
@@ -25,7 +25,7 @@ __tracebackhide__ = True
 
 
 def audit(session: Session, spec: ImageSpec, name: str) -> dict[str, Verdict]:
-    """Return the verdicts on the image's config, entrypoint and ELF files, from one reading of its files.
+    """Return the verdicts on the image's config, entrypoint, ELF files and libraries, from one reading of it.
 
     Raises:
         ImageError: the image can't be read: what could not be verified is no success.
@@ -63,6 +63,7 @@ def static(
         "config": audit_config.judge(config, platform),
         "entrypoint": entrypoint.judge(tree, config),
         "elf": rules.judge(tree, platform, config, foreign),
+        "link": link.judge(tree, platform, config),
     }
 
 

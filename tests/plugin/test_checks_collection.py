@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from projects import WITHOUT, Project, one_paragraph
 
-CHECKS = ("config", "entrypoint", "elf", "runs")
+CHECKS = ("config", "entrypoint", "elf", "link", "runs")
 S390X = "--platforms=linux/s390x"
 
 
@@ -48,7 +48,7 @@ def test_each_platform_gets_each_check_without_one_test_written(project: Project
     project.file("Dockerfile", "FROM scratch\n")
     ids = project.ids("--platforms=s390x,arm64")
     assert set(ids) == all_of("Dockerfile") | all_of("Dockerfile", "linux/arm64")
-    assert len(ids) == 8
+    assert len(ids) == 2 * len(CHECKS)
 
 
 def test_the_ini_files_platforms_are_a_word_too(image: Project) -> None:
@@ -204,7 +204,7 @@ def test_an_image_that_the_root_conftest_names_is_the_one(image: Project, worker
     assert "tests/test_it.py::test_it" in ids
     result = image.run(S390X, *workers)
     assert "not found" not in result.stdout.str() + result.stderr.str()
-    result.assert_outcomes(passed=1, errors=4)  # no engine answers
+    result.assert_outcomes(passed=1, errors=5)  # no engine answers
 
 
 def test_a_hook_that_raises_is_told_where_its_folder_is_collected(image: Project) -> None:
@@ -305,7 +305,7 @@ def test_other_tests_and_checks_of_one_platform_lie_side_by_side(image: Project)
     ids = [name for name in image.ids("--platforms=s390x,arm64") if "[" in name]
     platforms = [name.partition("[")[2] for name in ids]
     assert platforms == sorted(platforms, key=platforms.index)
-    assert len(ids) == 10
+    assert len(ids) == 2 * (len(CHECKS) + 1)
 
 
 def test_hooks_see_real_functions(image: Project) -> None:

@@ -80,6 +80,18 @@ def _unexecutable(root: Path) -> None:
     programs.static(root / "start", "arm64").chmod(0o644)
 
 
+def _linked(root: Path, *kept: str, runpath: str = "") -> None:
+    """Make /opt/bin/tool, which needs the library libneeded.so, and keep these libraries: paths in the image."""
+    programs.library(root / "lib/ld-own.so.1", "arm64", "-soname=ld-linux-own.so.1")
+    needed = programs.library(root / "opt/lib/libneeded.so", "arm64")
+    words = ["--enable-new-dtags", f"-rpath={runpath}"] if runpath else []
+    programs.dynamic(root / "usr/bin/tool", "arm64", "/lib/ld-own.so.1", "--no-as-needed", str(needed), *words)
+    for path in kept:
+        programs.library(root / path, "arm64")
+    if "opt/lib/libneeded.so" not in kept:
+        needed.unlink()
+
+
 FOREIGN: Mapping[str, Case] = {
     "build-platforms-binary": Case(
         "linux/s390x",
@@ -213,6 +225,23 @@ ENTRYPOINTS: Mapping[str, Case] = {
         "linux/arm64",
         ALPINE + 'USER nobody-here\nENTRYPOINT ["/bin/busybox"]\n',
         red={"entrypoint": r"USER: nobody-here is not in /etc/passwd", "runs": "unable to find user"},
+    ),
+}
+
+LINKED: Mapping[str, Case] = {
+    "library-missing": Case(
+        "linux/arm64",
+        files=_linked,
+        red={"link": r"/usr/bin/tool: needs libneeded.so, which is not in the image; it is on PATH"},
+    ),
+    "library-where-nobody-looks": Case(
+        "linux/arm64",
+        files=lambda root: _linked(root, "opt/lib/libneeded.so"),
+        told={"link": r"linked with; 1 warning"},
+    ),
+    "library-by-its-runpath": Case(
+        "linux/arm64",
+        files=lambda root: _linked(root, "opt/lib/libneeded.so", runpath="$ORIGIN/../../opt/lib"),
     ),
 }
 
@@ -353,6 +382,7 @@ CASES: Mapping[str, Case] = {
     for group, cases in {
         "foreign": FOREIGN,
         "entrypoint": ENTRYPOINTS,
+        "linked": LINKED,
         "running": RUNNING,
         "base": BASES,
         "sound": SOUND,
@@ -360,4 +390,4 @@ CASES: Mapping[str, Case] = {
     for name, case in cases.items()
 }
 
-CHECKS = ("config", "entrypoint", "elf", "runs")
+CHECKS = ("config", "entrypoint", "elf", "link", "runs")

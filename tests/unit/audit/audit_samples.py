@@ -6,7 +6,7 @@ import io
 import struct
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pytest_multiarch.audit import tree
@@ -62,6 +62,13 @@ class Sample:
     interpreter: str = ""
     needed: tuple[str, ...] = ()
     soname: str = ""
+    rpath: str = ""
+    runpath: str = ""
+    #: A library's name -> the versions that are wanted of it; those that the file has itself.
+    wants: Mapping[str, tuple[str, ...]] | None = None
+    offers: tuple[str, ...] = ()
+    #: Behind everything, as a loader keeps the names of its folders.
+    tail: bytes = b""
     pie: bool = False
     arm: Mapping[int, int | str] | None = None
     riscv: str = ""
@@ -90,19 +97,44 @@ class Sample:
             segments.append((kind, base + len(data), len(content), align))
             data += content
         if self.dynamic:
-            names = b"\0" + b"".join(name.encode() + b"\0" for name in (*self.needed, self.soname))
+            wants = self.wants or {}
+            words = [
+                *self.needed,
+                self.soname,
+                self.rpath,
+                self.runpath,
+                *wants,
+                *sum(wants.values(), ()),
+                *self.offers,
+            ]
+            names = b"\0" + b"".join(word.encode() + b"\0" for word in dict.fromkeys(words) if word)
+
+            def at(word: str) -> int:
+                return names.index(b"\0" + word.encode() + b"\0") + 1
+
             data += b"\0" * (-(base + len(data)) % 8)
-            pairs = [(1, names.index(b"\0" + name.encode() + b"\0") + 1) for name in self.needed]
-            pairs += [(14, names.index(b"\0" + self.soname.encode() + b"\0") + 1)] if self.soname else []
+            pairs = [(1, at(name)) for name in self.needed]
+            said = ((14, self.soname), (15, self.rpath), (29, self.runpath))
+            pairs += [(tag, at(word)) for tag, word in said if word]
             pairs += [(0x6FFFFFFB, 0x08000000)] if self.pie else []
-            pairs += [(5, ADDRESS + base + len(data)), (0, 0)]
+            pairs += [(5, ADDRESS + base + len(data))]
             data += names
+            for tag, table, number in (
+                (0x6FFFFFFE, self._wants(end, at), len(wants)),
+                (0x6FFFFFFC, self._offers(end, at), len(self.offers) + 1),
+            ):
+                if table:
+                    data += b"\0" * (-(base + len(data)) % 8)
+                    pairs += [(tag, ADDRESS + base + len(data)), (tag + 1, number)]
+                    data += table
+            pairs += [(0, 0)]
             data += b"\0" * (-(base + len(data)) % 8)
             table = b"".join(struct.pack(end + ("QQ" if wide else "II"), *pair) for pair in pairs)
             segments.append((2, base + len(data), len(table), 8))
             data += table
         if self.go is not None:
             data += b"\0" * (-(base + len(data)) % 16) + go_info(*self.go)
+        data += self.tail
         segments.append((1, 0, base + len(data), 4096))
         data += b"\0" * self.after
         attributes = build_attributes(self.arm, order=self.order) if self.arm is not None else b""
@@ -117,6 +149,27 @@ class Sample:
             + b"".join(self._segment(end, wide, *each) for each in segments)
             + data
             + b"".join(self._section(end, wide, *each) for each in sections)
+        )
+
+    def _wants(self, end: str, at: Callable[[str], int]) -> bytes:
+        out, rows = b"", list((self.wants or {}).items())
+        for index, (name, versions) in enumerate(rows):
+            following = 0 if index + 1 == len(rows) else 16 + 16 * len(versions)
+            out += struct.pack(end + "HHIII", 1, len(versions), at(name), 16, following)
+            for position, version in enumerate(versions):
+                more = 0 if position + 1 == len(versions) else 16
+                out += struct.pack(end + "IHHII", 0, 0, 2, at(version), more)
+        return out
+
+    def _offers(self, end: str, at: Callable[[str], int]) -> bytes:
+        if not self.offers:
+            return b""
+        rows = [(1, at(self.soname)), *((0, at(version)) for version in self.offers)]
+        return b"".join(
+            struct.pack(
+                end + "HHHHIIIII", 1, flags, index + 1, 1, 0, 20, 0 if index + 1 == len(rows) else 28, name, 0
+            )
+            for index, (flags, name) in enumerate(rows)
         )
 
     @property

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_multiarch.audit import attributes, elf, parts
+from pytest_multiarch.audit.dynamic import Dynamic
 from pytest_multiarch.audit.elf import Elf, Ident, Type
 from pytest_multiarch.audit.parts import Parts, Plan
 from pytest_multiarch.audit.tar import PIECE
@@ -44,8 +45,21 @@ def test_every_class_and_byte_order(bits, order):
         Type.DYN,
         0x5000400,
         "/lib/ld.so",
-        ("libc.so.6", "libm.so.6"),
+        Dynamic(("libc.so.6", "libm.so.6"), "libx.so.1"),
+    )
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_libraries_versions_and_folders(bits, order):
+    versions = {"wants": {"liba.so": ("A_1", "A_2"), "libb.so": ("B_1",)}, "offers": ("X_1", "X_2")}
+    sample = Sample(40, bits, order, DYN, needed=("liba.so",), soname="libx.so.1", runpath="/opt", **versions)
+    assert facts(sample.bytes()).linked == Dynamic(
+        ("liba.so",),
         "libx.so.1",
+        runpath="/opt",
+        wants=(("liba.so", ("A_1", "A_2")), ("libb.so", ("B_1",))),
+        offers=frozenset({"X_1", "X_2"}),
     )
 
 
