@@ -68,5 +68,5 @@ def test_a_user_who_names_no_builder_builds_with_the_pinned_image(
     project.ini(ini_for(contexts()))
     result = project.run("--platforms=native,linux/arm64")
     assert f"builder: session builder, {NAME}:{TAG}" in result.outlines
-    result.assert_outcomes(passed=8)
+    assert result.ret == 0
     assert holds_the_pin.left == set()
