@@ -95,7 +95,7 @@ def judge(tree: Tree, platform: Platform, config: Config) -> Verdict:
     case = Case.of(tree, platform, config)
     programs = [path for path, elf in case.elves.items() if _is_program(case, path, elf)]
     found = [finding for path in programs for finding in _program(case, path)]
-    found += _libraries(case, set(programs))
+    found += _libraries(case)
     unread = [path for path, elf in case.elves.items() if not elf.linked.whole]
     if unread:
         whole = "its tables of names could not be read"
@@ -185,12 +185,12 @@ def _highest(offers: frozenset[str], version: str) -> str:
     return max(rows, key=lambda each: [int(number) for number in re.findall(r"\d+", each)], default="")
 
 
-def _libraries(case: Case, programs: set[str]) -> Iterator[Finding]:
+def _libraries(case: Case) -> Iterator[Finding]:
     """Judge the libraries for themselves: each may be loaded later, by a program that brings what it needs."""
     missing, brought = defaultdict[str, list[str]](list), list[str]()
     for path, elf in case.elves.items():
         search = case.search(elf)
-        if path in programs or elf.program or search is None or not elf.needed:
+        if elf.program or search is None or not elf.needed:
             continue
         for asker, name in search.closure(path).missing:
             if asker != path or _OTHERS.fullmatch(name):

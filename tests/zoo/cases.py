@@ -92,6 +92,20 @@ def _linked(root: Path, *kept: str, runpath: str = "") -> None:
         needed.unlink()
 
 
+def _of_versions(root: Path, linked: str, kept: str) -> None:
+    """Make a program that was linked with one version of libversions.so, where another is kept."""
+    script = root.with_name("versions")
+    programs.library(root / "lib/ld-own.so.1", "s390x", "-soname=ld-linux-own.so.1")
+
+    def library(version: str) -> Path:
+        script.write_text(f"{version} {{ global: f; }};\n")
+        return programs.library(root / "usr/lib/libversions.so", "s390x", f"--version-script={script}")
+
+    words = ("-rpath=/usr/lib", "--enable-new-dtags", str(library(linked)))
+    programs.dynamic(root / "usr/bin/tool", "s390x", "/lib/ld-own.so.1", *words, head=".data\n.quad f\n.text")
+    library(kept)
+
+
 FOREIGN: Mapping[str, Case] = {
     "build-platforms-binary": Case(
         "linux/s390x",
@@ -239,6 +253,12 @@ LINKED: Mapping[str, Case] = {
         files=lambda root: _linked(root, "opt/lib/libneeded.so"),
         told={"link": r"linked with; 1 warning"},
     ),
+    "older-version-than-linked-with": Case(
+        "linux/s390x",
+        files=lambda root: _of_versions(root, "OWN_2", "OWN_1"),
+        red={"link": r"/usr/bin/tool: needs OWN_2, which /usr/lib/libversions.so lacks \(OWN_1 is its highest\)"},
+    ),
+    "the-version-linked-with": Case("linux/s390x", files=lambda root: _of_versions(root, "OWN_1", "OWN_1")),
     "library-by-its-runpath": Case(
         "linux/arm64",
         files=lambda root: _linked(root, "opt/lib/libneeded.so", runpath="$ORIGIN/../../opt/lib"),
@@ -307,6 +327,12 @@ RUNNING: Mapping[str, Case] = {
         SCRATCH + 'ENTRYPOINT ["/start"]\n',
         says("start", b"\x1b[2J\xff\n", 127),
         red={"runs": r"(?s)ended with exit code 127.*\\x1b\[2J\\xff"},
+    ),
+    "c-library-wants-a-newer-cpu": Case(
+        "linux/amd64",
+        SCRATCH + 'ENTRYPOINT ["/start"]\n',
+        says("start", b"Fatal glibc error: CPU lacks VXE support (z14 or later required)\n", 127),
+        red={"runs": r"(?s)wants a newer CPU than the platform's oldest.*--multiarch-baseline=linux/s390x=z14"},
     ),
     "empty": Case(
         "linux/amd64",

@@ -91,6 +91,19 @@ def test_an_rpath_counts_for_what_is_loaded_and_a_runpath_doesnt():
     assert len(found({"app": linked("liba.so.1", runpath="/opt"), **inner})) == 1
 
 
+def test_a_library_with_a_runpath_of_its_own_is_not_helped_by_an_rpath():
+    asks = library(soname="liba.so.1", needed=("libx.so.1",), runpath="/nowhere")
+    members = {"app": linked("liba.so.1", rpath="/opt"), "opt/liba.so.1": asks, "opt/libx.so.1": library()}
+    assert len(found(members)) == 1
+
+
+def test_what_is_loaded_bears_its_soname_too():
+    asks = library(soname="liba.so.1", needed=("libx.so.1",))
+    members = {"app": linked("libodd.so", "liba.so.1", rpath="/opt"), "usr/lib/liba.so.1": asks}
+    members["opt/libodd.so"] = library(soname="libx.so.1")
+    assert found(members) == []
+
+
 def test_the_environment_of_the_image():
     members = {"app": linked("libx.so.1"), "opt/libx.so.1": library()}
     assert found(members, env=(("LD_LIBRARY_PATH", "/nowhere:/opt"),)) == []
@@ -103,12 +116,14 @@ def test_another_machines_library_is_passed_over():
     assert "/usr/lib/libx.so.1 is for another machine" in finding.cause
 
 
-def cache(rows):
-    """Return /etc/ld.so.cache with these (name, path)."""
+def cache(rows, capabilities=0):
+    """Return /etc/ld.so.cache with these (name, path), all for CPUs with these capabilities."""
     head, strings = 48 + 24 * len(rows), b""
     table = b""
     for name, path in rows:
-        table += struct.pack("<iIIIQ", 3, head + len(strings), head + len(strings) + len(name) + 1, 0, 0)
+        table += struct.pack(
+            "<iIIIQ", 3, head + len(strings), head + len(strings) + len(name) + 1, 0, capabilities
+        )
         strings += name.encode() + b"\0" + path.encode() + b"\0"
     return b"glibc-ld.so.cache1.1" + struct.pack("<IIB3x4x12x", len(rows), len(strings), 2)[:28] + table + strings
 
@@ -118,6 +133,8 @@ def test_the_cache():
     assert len(found(members)) == 1
     assert found({**members, "etc/ld.so.cache": cache([("libx.so.1", "/opt/libx.so.1")])}) == []
     assert len(found({**members, "etc/ld.so.cache": cache([("libx.so.1", "/nowhere/libx.so.1")])})) == 1
+    newer = cache([("libx.so.1", "/opt/libx.so.1")], 1 << 62)
+    assert len(found({**members, "etc/ld.so.cache": newer})) == 1, "for newer CPUs alone"
 
 
 def test_a_library_without_its_link():
