@@ -80,7 +80,7 @@ class Engine:
     """The engine that the `docker` client is set to, asked through one process runner.
 
     python-on-whales knows the shapes of a container's description. It starts processes without a deadline, so
-    the starting is ours (field notes, section 4), and its import takes 0.25 s, so what every session asks is
+    the starting is ours, and its import takes 0.25 s, so what every session asks is
     read from JSON directly.
 
     Args:

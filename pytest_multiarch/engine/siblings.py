@@ -18,7 +18,7 @@ def check_shell(engine: Engine, container: Container) -> None:
     """Make sure that the container's `/bin/sh` is a program of the container's platform.
 
     Where a base image lacks arm64 or amd64, BuildKit takes arm/v7 or 386 and labels the result as asked; an amd64
-    machine runs that without a word, and `uname -m` is right (field notes, section 1). An image whose shell is
+    machine runs that without a word, and `uname -m` is right. An image whose shell is
     elsewhere is the `elf` check's alone.
 
     Raises:
