@@ -27,7 +27,7 @@ SEGMENTS, SECTIONS, DYNAMIC, TEXT = 256, 4096, 1 << 16, 4096
 EM_386, EM_MIPS, EM_PPC64, EM_S390, EM_ARM, EM_X86_64, EM_RISCV = 3, 8, 21, 22, 40, 62, 243
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
-_PT_GNU_PROPERTY, _PT_RISCV_ATTRIBUTES = 0x6474E553, 0x70000003
+_PT_GNU_PROPERTY, _PT_GNU_STACK, _PT_RISCV_ATTRIBUTES = 0x6474E553, 0x6474E551, 0x70000003
 _SHT_ARM_ATTRIBUTES = 0x70000003
 
 
@@ -102,6 +102,8 @@ class Elf:
         riscv: RISC-V's Tag_RISCV_arch, such as "rv64i2p1_m2p0_c2p0".
         isa: what the linker's note says that an x86 CPU needs: bit 1 is x86-64-v2, 2 v3, 3 v4.
         go: a Go program's settings that name a CPU, None where it is no Go program.
+        align: bytes, the least alignment of what is loaded; 0 for nothing.
+        stack: whether it asks for a stack that may be executed.
         flaw: what is wrong with the file itself, "" for nothing.
 
     """
@@ -117,6 +119,8 @@ class Elf:
     riscv: str | None = None
     isa: int = 0
     go: tuple[str, ...] | None = None
+    align: int = 0
+    stack: bool = False
     flaw: str = ""
 
     @property
@@ -191,6 +195,8 @@ class _Reader:
             riscv=self.riscv(),
             isa=self.isa(),
             go=self.go(),
+            align=min((load.align for load in self.of(_PT_LOAD) if load.size), default=0),
+            stack=any(segment.flags & 1 for segment in self.of(_PT_GNU_STACK)),
             flaw=self.flaw(),
         )
 

@@ -1,7 +1,8 @@
 """A shell that stays: one `docker exec -i CONTAINER sh`, commands down its standard input.
 
-A command costs a fork of that shell instead of a client, a request and a new process: 1 ms instead of 80. What one command did to its shell (`cd`, variables, `exit`, `set -e`) ends with it.
-What it leaves in the background may write into the shell's pipes for ever: that shell then takes no other command.
+A command costs a fork of that shell instead of a client, a request and a new process: 1 ms instead of 80. What
+one command did to its shell (`cd`, variables, `exit`, `set -e`) ends with it. What it leaves in the background may
+write into the shell's pipes for ever: that shell then takes no other command.
 """
 
 from __future__ import annotations

@@ -70,6 +70,9 @@ class Sample:
     #: Behind everything, as a loader keeps the names of its folders.
     tail: bytes = b""
     pie: bool = False
+    #: Bytes to which what is loaded is aligned, and whether it asks for an executable stack.
+    align: int = 0x10000
+    stack: bool = False
     arm: Mapping[int, int | str] | None = None
     riscv: str = ""
     isa: int = 0
@@ -87,6 +90,8 @@ class Sample:
             parts.append((3, 4, self.interpreter.encode() + b"\0"))
         if self.isa:
             parts.append((0x6474E553, 8, isa_note(self.isa)))
+        if self.stack:
+            parts.append((0x6474E551, 1, b""))
         if self.riscv:
             parts.append((0x70000003, 1, build_attributes({4: 16, 5: self.riscv}, b"riscv")))
         count = len(parts) + 1 + bool(self.dynamic)
@@ -135,7 +140,7 @@ class Sample:
         if self.go is not None:
             data += b"\0" * (-(base + len(data)) % 16) + go_info(*self.go)
         data += self.tail
-        segments.append((1, 0, base + len(data), 4096))
+        segments.append((1, 0, base + len(data), self.align))
         data += b"\0" * self.after
         attributes = build_attributes(self.arm, order=self.order) if self.arm is not None else b""
         sections = [(0, 0, 0), (0x70000003, base + len(data), len(attributes))] if attributes else []

@@ -46,6 +46,7 @@ def test_every_class_and_byte_order(bits, order):
         0x5000400,
         "/lib/ld.so",
         Dynamic(("libc.so.6", "libm.so.6"), "libx.so.1"),
+        align=0x10000,
     )
 
 
