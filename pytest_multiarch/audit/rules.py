@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_multiarch.audit import abi, baseline, causes, entrypoint, foreign, machines, memory
+from pytest_multiarch.audit import abi, baseline, causes, entrypoint, foreign, machines, memory, names
 from pytest_multiarch.audit.baseline import Fit
 from pytest_multiarch.audit.config import Config
 from pytest_multiarch.audit.elf import Elf, Ident, Type
@@ -93,7 +93,14 @@ def judge(tree: Tree, platform: Platform, config: Config, patterns: Sequence[str
     case = Case.of(tree, platform, config, patterns)
     findings = [finding for path in _paths(case) for finding in _findings(case, path, tree.entries[path])]
     fits = Counter(_fit(case, path, elf) for path, elf in tree.elves())
-    findings = [*_merged(findings), *_memory(case), *_unverified(case), *_unused(case), *_empty(case)]
+    findings = [
+        *_merged(findings),
+        *_memory(case),
+        *_names(case, config),
+        *_unverified(case),
+        *_unused(case),
+        *_empty(case),
+    ]
     subject = f"{sum(case.idents.values())} ELF files among {tree.files}"
     proven = f"{fits[Fit.FITS]} built for {baseline.oldest(platform)}"
     return Verdict(
@@ -231,6 +238,12 @@ def _fit(case: Case, path: str, elf: Elf) -> Fit | None:
     if elf.ident != machines.of(case.platform) or not _is_linked(path, elf) or _by_capability(path):
         return None
     return baseline.fit(elf, case.platform).fit
+
+
+def _names(case: Case, config: Config) -> Iterator[Finding]:
+    folders = {case.tree.find(folder)[0] for folder in config.path}
+    links = frozenset(path for path in case.tree.entries if posixpath.dirname(path) in folders)
+    return names.judge(case.tree, case.platform, config, links)
 
 
 def _memory(case: Case) -> Iterator[Finding]:
