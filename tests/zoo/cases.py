@@ -162,6 +162,18 @@ FOREIGN: Mapping[str, Case] = {
         files=lambda root: programs.dynamic(root / "usr/bin/tool", "arm64", "/lib/ld-nowhere.so.1"),
         red={"elf": r"/usr/bin/tool: its interpreter /lib/ld-nowhere.so.1 is not in the image"},
     ),
+    "variable-of-another-machine": Case(
+        "linux/arm64",
+        ALPINE + "ENV JAVA_HOME=/usr/lib/jvm/java-17-openjdk-amd64\n",
+        red={"elf": r"ENV JAVA_HOME: /usr/lib/jvm/java-17-openjdk-amd64, which .*: amd64 is another"},
+    ),
+    "small-pages": Case(
+        "linux/ppc64le",
+        files=static("ppc64le", "usr/bin/tool", "-z", "max-page-size=4096"),
+        red={
+            "elf": r"/usr/bin/tool: its segments are aligned to 4 KiB: kernels for ppc64le have no smaller pages"
+        },
+    ),
     "name-with-escapes": Case(
         "linux/amd64",
         ALPINE + "RUN mv /usr/bin/tool \"$(printf '/\\033[2Jevil-\\377')\"\n",
