@@ -248,6 +248,7 @@ class Settings(NamedTuple):
         image_said: whether the image or its build was named by any option.
         timeout, build_timeout: seconds.
         output_limit: bytes.
+        anew: whether nothing that was found out about an image before counts: pytest's `--cache-clear`.
 
     The others are as in the table of `OPTIONS`.
     """
@@ -271,6 +272,7 @@ class Settings(NamedTuple):
     checks: tuple[str, ...]
     foreign_files: tuple[str, ...]
     run_args: tuple[str, ...]
+    anew: bool
 
     @property
     def active(self) -> bool:
@@ -328,6 +330,7 @@ def settings(config: pytest.Config) -> Settings:
         checks=tuple(values.pop("checks")),
         foreign_files=tuple(values.pop("foreign_files")),
         run_args=tuple(values.pop("run_args")),
+        anew=bool(config.getoption("cacheclear", False)),
         **values,
     )
 

@@ -157,6 +157,15 @@ class Project:
         """Note that the shell of this image was seen to be of its platform: an id never means another image."""
         self._write(_name("shell", platform), image)
 
+    def verdicts_of(self, platform: str, key: str) -> object:
+        """Return what was noted under this very key for the image for a platform, None for nothing."""
+        noted = self._read(_name("verdicts", platform))
+        return noted[1] if isinstance(noted, list) and len(noted) == 2 and noted[0] == key else None
+
+    def knows_verdicts(self, platform: str, key: str, verdicts: object) -> None:
+        """Note what the checks said of the image for a platform, JSON-ready; what was noted before goes."""
+        self._write(_name("verdicts", platform), [key, verdicts])
+
     def forget(self) -> None:
         """Forget the project."""
         shutil.rmtree(self._folder, ignore_errors=True)

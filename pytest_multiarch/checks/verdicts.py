@@ -10,7 +10,7 @@ from pytest_multiarch.audit import entrypoint, export, link, rules
 from pytest_multiarch.audit import index as audit_index
 from pytest_multiarch.audit.config import Config
 from pytest_multiarch.audit.findings import Finding, Severity, Verdict, shown
-from pytest_multiarch.checks import starting
+from pytest_multiarch.checks import remembered, starting
 from pytest_multiarch.engine import published
 from pytest_multiarch.errors import WrongMachine
 
@@ -38,8 +38,16 @@ def audit(session: Session, spec: ImageSpec, name: str) -> dict[str, Verdict]:
 
 def _audit(session: Session, spec: ImageSpec, name: str) -> dict[str, Any]:
     image, platform, config = session.image(spec, name), session.platform(name), _config(session, spec, name)
-    found = static(session.engine, image.id, config, platform, session.settings.foreign_files)
-    return {check: as_dict(verdict) for check, verdict in found.items()}
+    settings, known = session.settings, session.known_of(spec)
+    key = remembered.key(image.id, config, platform, settings.foreign_files)
+    before = None if settings.anew else known.verdicts_of(str(platform), key)
+    if isinstance(before, dict):
+        return {check: remembered.marked(verdict) for check, verdict in before.items()}
+    found = static(session.engine, image.id, config, platform, settings.foreign_files)
+    made = {check: as_dict(verdict) for check, verdict in found.items()}
+    if all(verdict.passed for verdict in found.values()):
+        known.knows_verdicts(str(platform), key, made)
+    return made
 
 
 def _config(session: Session, spec: ImageSpec, name: str) -> Config:

@@ -33,7 +33,7 @@ from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
 from pytest_multiarch.platforms import Platform
 from pytest_multiarch.sharing import Run, Withdrawn
-from pytest_multiarch.state import State
+from pytest_multiarch.state import Project, State
 
 __tracebackhide__ = True
 
@@ -275,6 +275,10 @@ class Session:
             binfmt_image=self.settings.binfmt_image,
             cpu_policy=self.settings.cpu,
         )
+
+    def known_of(self, spec: ImageSpec) -> Project:
+        """Return what earlier sessions found out about an image."""
+        return self._state.project(self._project_of(spec))
 
     def _project_of(self, spec: ImageSpec) -> str:
         return f"{_slug(self._root.name)[:40] or 'project'}-{spec.identity}"

@@ -109,6 +109,24 @@ def test_a_platform_that_cannot_be_built_fails_its_own_tests_alone(
     assert "pytest_multiarch/" not in text
 
 
+def test_an_image_that_passed_is_not_read_again(
+    image_project: Project, calls: Callable[[str], list[str]], state_of_its_own: TestEngine
+) -> None:
+    image_project.tests("")
+    words = (TWO, "-k", "elf")
+    image_project.run(*words).assert_outcomes(passed=2)
+    assert len(calls("export ")) == 2
+    again = image_project.run(*words)
+    again.assert_outcomes(passed=2)
+    assert len(calls("export ")) == 2, "nothing was read"
+    again.stdout.fnmatch_lines(["*::elf[[]linux/*: * ELF files *, as an earlier run found; * not verified"])
+    image_project.run(*words, "--multiarch-baseline=linux/amd64=v2").assert_outcomes(passed=2)
+    assert len(calls("export ")) == 3, "another baseline of one of them"
+    anew = image_project.pytester.runpytest_subprocess("-p", "no:hypothesispytest", *words, "--cache-clear")
+    anew.assert_outcomes(passed=2)
+    assert len(calls("export ")) == 5
+
+
 PREPARED = """
 import subprocess, time, pytest
 
