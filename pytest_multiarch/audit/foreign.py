@@ -16,6 +16,8 @@ WORDS: Mapping[str, int] = MappingProxyType(
     # Node's process.arch
     {"ia32": 3, "x64": 62, "arm": 40, "arm64": 183, "ppc64": 21, "s390x": 22, "riscv64": 243, "loong64": 258}
     | {"mips": 8, "mipsel": 8}
+    # koffi's
+    | {"armhf": 40, "riscv64d": 243}
     # GRUB's targets, which begin like these
     | {"i386": 3, "x86_64": 62, "sparc64": 43, "ia64": 50, "powerpc": 20, "loongarch64": 258, "riscv32": 243}
 )
@@ -84,6 +86,20 @@ ROWS: tuple[Row, ...] = (
         "what debugpy attaches to a process with, on amd64 only",
         machines=frozenset({62}),
     ),
+    # https://www.npmjs.com/package/onnxruntime-node: bin/napi-v<number>/<system>/<Node's process.arch>
+    Row(
+        "**/onnxruntime-node/bin/napi-v*/linux/*/**",
+        "an npm package's prebuilt add-on for another machine",
+        word=r"/napi-v\d+/linux/([a-z0-9]+)/[^/]+$",
+    ),
+    # https://koffi.dev: build/koffi/<system>_<machine>, up to its version 2
+    Row(
+        "**/koffi/{linux,musl,freebsd,openbsd}_*/koffi.node",
+        "an npm package's prebuilt add-on for another machine",
+        word=r"/[a-z]+_([a-z0-9]+)/koffi\.node$",
+    ),
+    # https://packages.debian.org/bookworm/amd64/valgrind/filelist: tools for each kind of program, and a library
+    Row("**/valgrind/*-x86-linux*", "valgrind's part for 32-bit programs", machines=frozenset({3})),
 )
 
 
