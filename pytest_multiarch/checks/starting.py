@@ -31,7 +31,6 @@ FOREIGN_CODES = range(125, 193)
 #: process: so the container lives on for ever, at rest.
 _STUCK = re.compile(r"^qemu: uncaught target signal (\d+)", re.MULTILINE)
 
-
 #: All that is written where the kernel refuses the program: the runtime's words (runc's standard_init_linux.go).
 _REFUSED = re.compile(r"exec [^\n]+: [a-z ]+")
 
@@ -55,14 +54,14 @@ def start(factory: ContainerFactory) -> tuple[str, tuple[Finding, ...]]:
         factory.end()
     if code is None and (stuck := _STUCK.search(words)):
         code = 128 + int(stuck[1])
-    known = container.fault(code, words)
-    if known:
-        raise known
+    ended = f"the image's own program ended with exit code {code} on {container.platform}"
+    if known := container.fault(code, words):
+        raise type(known)(ended, why=known.why, do=known.do, evidence=known.evidence)
     if code and _REFUSED.fullmatch(words.strip()):
         raise start_error(container.platform, code, words)
     if code and (code in FOREIGN_CODES or not words.strip()):
         raise ContainerError(
-            f"the image's own program ended with exit code {code} on {container.platform}",
+            ended,
             why="" if words.strip() else "it wrote nothing",
             do="What it needs to start (variables, mounts) goes into multiarch_run_args",
             evidence=words[-2000:],
