@@ -130,7 +130,8 @@ def _size(text: str, base: Path) -> int:
 OPTIONS: tuple[Option, ...] = (
     Option(
         "platforms",
-        "platforms to build and test for: names, 'native' (the engine's), 'all' (the ini list)",
+        "platforms to build and test for: names, 'native' (the engine's);"
+        " on the command line also 'all' (the ini list, or every Linux platform of a published image)",
         metavar="LIST",
         default=(),
         parse=_platform,
@@ -166,14 +167,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("builder", "'session', or the name of a builder that exists: used, never changed", default="session"),
     Option(
         "driver",
-        "of the session builder: auto, docker-container or docker",
+        "of the session builder: 'auto', 'docker-container' or 'docker'",
         "WORD",
         default="auto",
         parse=_one_of("auto", "docker-container", "docker"),
     ),
     Option(
         "binfmt",
-        "emulators: auto registers what is missing, require fails, never doesn't look",
+        "emulators: 'auto' registers what is missing, 'require' fails, 'never' doesn't look",
         "WORD",
         default="auto",
         parse=_one_of("auto", "require", "never"),
@@ -182,7 +183,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("buildkit-image", "the image of the session builder", "REFERENCE", default=BUILDKIT_IMAGE),
     Option(
         "cpu",
-        "the emulated CPU: baseline (the platform's oldest) or default (the emulator's own)",
+        "the emulated CPU: 'baseline' (the platform's oldest) or 'default' (the emulator's own)",
         "WORD",
         default="baseline",
         parse=_one_of("baseline", "default"),
@@ -200,14 +201,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("build-timeout", "seconds for one platform's build", "SECONDS", default=3600.0, parse=_number(float)),
     Option(
         "jobs",
-        "emulated builds, and workers with emulated commands, in flight at once (default: cores)",
+        "emulated builds, and workers with emulated commands, in flight at once; if not said, as many as cores",
         "NUMBER",
         parse=_number(int),
     ),
     Option("output-limit", "bytes kept of one command's output", "SIZE", default=128 * 1024 * 1024, parse=_size),
     Option(
         "checks",
-        "the built-in checks to run (default: all)",
+        "the built-in checks to run; if not said, all",
         "LIST",
         default=CHECKS,
         parse=_one_of(*CHECKS),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from documents import DOCUMENTS, README
 
 from pytest_multiarch import errors, options
 from pytest_multiarch.options import OPTIONS, Option
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+#: What names options, one document after the other.
+DOCUMENTED = "".join(path.read_text() for path in DOCUMENTS)
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -22,13 +23,13 @@ def test_every_option_has_a_row(option: Option) -> None:
 
 def test_every_option_that_is_named_exists() -> None:
     flags = {f"--multiarch-{option.name}" for option in OPTIONS if not option.ini_only}
-    assert set(re.findall(r"--multiarch-[a-z][a-z-]*[a-z]", README)) - {"--multiarch-x-y"} <= flags
+    assert set(re.findall(r"--multiarch-[a-z][a-z-]*[a-z]", DOCUMENTED)) - {"--multiarch-x-y"} <= flags
 
 
 def test_every_ini_name_that_is_named_exists() -> None:
     names = {option.ini_name for option in OPTIONS}
     fixtures = {"multiarch_x_y", "multiarch_image", "multiarch_builder", "multiarch_emulator"}
-    assert set(re.findall(r"\bmultiarch_[a-z_]+", README)) - names <= fixtures
+    assert set(re.findall(r"\bmultiarch_[a-z_]+", DOCUMENTED)) - names <= fixtures
 
 
 def test_every_check_has_a_row() -> None:
