@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import documents
@@ -47,12 +48,14 @@ def ini(project: Project, **values: str) -> None:
 
 
 @pytest.fixture
-def folder(project: Project, state_of_its_own: TestEngine) -> Path:
+def folder(project: Project, containerd: TestEngine) -> Iterator[Path]:
     """Return a folder with the README's ini file and a Dockerfile, of an image such as its tests want."""
     ini(project)
     project.file("Dockerfile", 'FROM alpine:3.22\nCOPY --chmod=755 vlmcsd /usr/bin/\nCMD ["vlmcsd"]\n')
     project.file("vlmcsd", "#!/bin/sh\necho vlmcsd\n")
-    return project.path
+    before = containerd.left
+    yield project.path
+    assert containerd.left <= before
 
 
 def test_a_dockerfile_alone_is_verified_and_tests_come_beside_it(folder: Path) -> None:
