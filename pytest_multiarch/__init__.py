@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_multiarch.engine.containers import Container
-    from pytest_multiarch.engine.results import Result
-    from pytest_multiarch.engine.services import ContainerFactory
+    from pytest_multiarch.containers.container import Container
+    from pytest_multiarch.containers.results import Result
+    from pytest_multiarch.containers.services import ContainerFactory
     from pytest_multiarch.errors import (
         BuilderError,
         BuildError,
@@ -71,11 +71,11 @@ __all__ = [
 
 #: Where the names are that aren't errors.
 _HOMES = {
-    "Container": "engine.containers",
-    "ContainerFactory": "engine.services",
+    "Container": "containers.container",
+    "ContainerFactory": "containers.services",
     "ImageSpec": "imagespec",
     "Platform": "platforms",
-    "Result": "engine.results",
+    "Result": "containers.results",
 }
 
 

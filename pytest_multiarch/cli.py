@@ -12,17 +12,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_multiarch.audit.config import Config
+from pytest_multiarch.builders.builder import name_of
 from pytest_multiarch.checks.verdicts import static
-from pytest_multiarch.engine import binfmt
-from pytest_multiarch.engine.builder import name_of
+from pytest_multiarch.emulators import binfmt
+from pytest_multiarch.emulators.emulators import Emulators
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.emulators import Emulators
-from pytest_multiarch.engine.leftovers import Leftovers
-from pytest_multiarch.engine.session import described
 from pytest_multiarch.errors import ImageError, MultiarchError, printable
 from pytest_multiarch.pins import BINFMT_IMAGE
 from pytest_multiarch.platforms import KNOWN, Platform
+from pytest_multiarch.session import described
 from pytest_multiarch.state import State
+from pytest_multiarch.sweep import Leftovers
 
 EXIT_CODES = """\
 exit codes:

@@ -11,13 +11,13 @@ from pytest_multiarch.errors import SettingsError
 from pytest_multiarch.suite import SUITE
 
 if TYPE_CHECKING:
-    from pytest_multiarch.engine.builder import Builder
-    from pytest_multiarch.engine.containers import Container
-    from pytest_multiarch.engine.emulators import Emulator
-    from pytest_multiarch.engine.services import ContainerFactory
-    from pytest_multiarch.engine.session import Session, Target
-    from pytest_multiarch.engine.stored import Image
+    from pytest_multiarch.builders.builder import Builder
+    from pytest_multiarch.containers.container import Container
+    from pytest_multiarch.containers.services import ContainerFactory
+    from pytest_multiarch.emulators.emulators import Emulator
+    from pytest_multiarch.images.stored import Image
     from pytest_multiarch.platforms import Platform
+    from pytest_multiarch.session import Session, Target
 
 __tracebackhide__ = True
 

@@ -16,7 +16,7 @@ from pytest_multiarch.outcomes import Pair, Tally
 from pytest_multiarch.parametrization import target_of
 
 if TYPE_CHECKING:
-    from pytest_multiarch.engine.session import Session, Target
+    from pytest_multiarch.session import Session, Target
 
 __tracebackhide__ = True
 
@@ -67,7 +67,7 @@ class Suite:
     def session(self) -> Session:
         """Return this process's session at the engine; until something asks for it there is none."""
         from pytest_multiarch import interrupts
-        from pytest_multiarch.engine.session import Session
+        from pytest_multiarch.session import Session
 
         interrupts.heed(self._config)
         workers = int(str(self._worker["workercount"])) if self._worker else 1

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_multiarch.engine.builder import listed
+from pytest_multiarch.builders.builder import listed
 from pytest_multiarch.state import State
 
 #: Set-up leaves here what stands in for a registry: lines NAME=ADDRESS, an image's name, an engine's address.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pytest_multiarch.engine.session import Session
+from pytest_multiarch.session import Session
 
 #: A small image with a shell, a user, a service.
 DOCKERFILE = """

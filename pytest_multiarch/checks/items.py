@@ -10,8 +10,8 @@ from pytest_multiarch.checks import verdicts
 from pytest_multiarch.suite import SUITE
 
 if TYPE_CHECKING:
-    from pytest_multiarch.engine.session import Session, Target
-    from pytest_multiarch.engine.stored import Image
+    from pytest_multiarch.images.stored import Image
+    from pytest_multiarch.session import Session, Target
 
 #: Warnings that a check that passes shows in the terminal's summary.
 WARNINGS = 3

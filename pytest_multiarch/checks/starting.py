@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_multiarch.audit.findings import Finding, Severity, shown
-from pytest_multiarch.engine.faults import start_error
+from pytest_multiarch.containers.faults import start_error
 from pytest_multiarch.errors import ContainerError, DeadlinePassed
 
 if TYPE_CHECKING:
-    from pytest_multiarch.engine.containers import Container
-    from pytest_multiarch.engine.services import ContainerFactory
+    from pytest_multiarch.containers.container import Container
+    from pytest_multiarch.containers.services import ContainerFactory
 
 __tracebackhide__ = True
 

@@ -11,15 +11,15 @@ from pytest_multiarch.audit import index as audit_index
 from pytest_multiarch.audit.config import Config
 from pytest_multiarch.audit.findings import Finding, Severity, Verdict, shown
 from pytest_multiarch.checks import remembered, starting
-from pytest_multiarch.engine import published
 from pytest_multiarch.errors import WrongMachine
+from pytest_multiarch.images import published
 
 if TYPE_CHECKING:
+    from pytest_multiarch.containers.container import Container
     from pytest_multiarch.engine.client import Engine
-    from pytest_multiarch.engine.containers import Container
-    from pytest_multiarch.engine.session import Session
     from pytest_multiarch.imagespec import ImageSpec
     from pytest_multiarch.platforms import Platform
+    from pytest_multiarch.session import Session
 
 __tracebackhide__ = True
 

@@ -1,1 +1,1 @@
-"""What acts: the engine, its emulators, builder, images and containers."""
+"""The container engine: one client of it, how it is reached, and what its own trouble looks like."""

@@ -15,8 +15,8 @@ from projects import Project
 from sources import DOCKERFILE, GETENT, SERVE, WITHOUT_SHELL, Opener, ini_for
 
 from pytest_multiarch import ImageSpec
-from pytest_multiarch.engine.session import Session
 from pytest_multiarch.options import Settings
+from pytest_multiarch.session import Session
 from pytest_multiarch.state import State
 from pytest_multiarch.suite import SUITE
 

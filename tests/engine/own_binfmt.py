@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_multiarch.engine import binfmt
-from pytest_multiarch.engine.emulators import NOT_QEMU, Emulators
-from pytest_multiarch.engine.probes import probe
-from pytest_multiarch.engine.probing import in_chroot
+from pytest_multiarch.emulators import binfmt
+from pytest_multiarch.emulators.emulators import NOT_QEMU, Emulators
+from pytest_multiarch.emulators.programs import probe
+from pytest_multiarch.emulators.runners import in_chroot
 from pytest_multiarch.errors import EmulatorError
 from pytest_multiarch.platforms import KNOWN, Platform
 

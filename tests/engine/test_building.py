@@ -23,8 +23,8 @@ from sources import Opener
 
 from pytest_multiarch import BuilderError, BuildError, DeadlinePassed, ImageSpec, MultiarchError
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.session import Session
 from pytest_multiarch.process import Finished
+from pytest_multiarch.session import Session
 
 MACHINE = "FROM alpine:3.22\nRUN uname -m >/machine\n"
 

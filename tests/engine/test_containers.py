@@ -26,8 +26,8 @@ from pytest_multiarch import (
     ImageSpec,
     OutputTooLarge,
 )
-from pytest_multiarch.engine.containers import HELD
-from pytest_multiarch.engine.session import Session
+from pytest_multiarch.containers.container import HELD
+from pytest_multiarch.session import Session
 
 
 @pytest.fixture(params=["native", "linux/s390x"])

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_multiarch.engine import binfmt
-from pytest_multiarch.engine.binfmt_image import BinfmtImage
+from pytest_multiarch.emulators import binfmt
+from pytest_multiarch.emulators.binfmt_image import BinfmtImage
+from pytest_multiarch.emulators.emulators import Emulators
+from pytest_multiarch.emulators.programs import probe
+from pytest_multiarch.emulators.runners import in_container
 from pytest_multiarch.engine.client import SESSION, Engine
-from pytest_multiarch.engine.emulators import Emulators
-from pytest_multiarch.engine.probes import probe
-from pytest_multiarch.engine.probing import in_container
 from pytest_multiarch.errors import EmulatorError
 from pytest_multiarch.platforms import Platform
 

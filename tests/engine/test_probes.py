@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from pytest_multiarch.engine import binfmt
-from pytest_multiarch.engine.probes import EXIT_CODE, NAME, PROGRAMS, probe
+from pytest_multiarch.emulators import binfmt
+from pytest_multiarch.emulators.programs import EXIT_CODE, NAME, PROGRAMS, probe
 from pytest_multiarch.platforms import KNOWN
 
 #: GNU as for each target, told the oldest instruction set, and the package that Debian has it in.

@@ -25,7 +25,7 @@ from pytest_multiarch import (
     DeadlinePassed,
     ImageSpec,
 )
-from pytest_multiarch.engine.session import Session
+from pytest_multiarch.session import Session
 
 
 @pytest.fixture(params=["native", "linux/arm64"])

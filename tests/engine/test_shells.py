@@ -15,8 +15,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from pytest_multiarch import Container, ImageSpec
-from pytest_multiarch.engine.session import Session
 from pytest_multiarch.options import Settings
+from pytest_multiarch.session import Session
 
 DOCKERFILE = """\
 FROM alpine:3.22

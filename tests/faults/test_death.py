@@ -13,7 +13,7 @@ from grounds import QUICK, Ground
 
 from pytest_multiarch import process
 from pytest_multiarch.engine.client import CLIENT, OWNER, SESSION, Engine
-from pytest_multiarch.engine.leftovers import Leftovers
+from pytest_multiarch.sweep import Leftovers
 
 BUSY = """
 def test_busy(container, container_factory, here):

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from pytest_multiarch.audit import config as audit_config
 from pytest_multiarch.audit import index as audit_index
 from pytest_multiarch.audit.config import Config
-from pytest_multiarch.engine import binfmt, published
+from pytest_multiarch.emulators import binfmt
+from pytest_multiarch.emulators.programs import probe
 from pytest_multiarch.engine.client import Engine, version_of
-from pytest_multiarch.engine.probes import probe
 from pytest_multiarch.errors import MultiarchError, from_dict, printable
+from pytest_multiarch.images import published
 from pytest_multiarch.options import OPTIONS
 from pytest_multiarch.platforms import Platform
 from pytest_multiarch.process import Finished

@@ -13,8 +13,8 @@ from engines import TestEngine
 from grounds import QUICK, Ground, make_ground
 
 from pytest_multiarch.engine.client import OWNER, SESSION, Engine
-from pytest_multiarch.engine.leftovers import Leftovers
 from pytest_multiarch.state import State
+from pytest_multiarch.sweep import Leftovers
 
 
 @pytest.fixture

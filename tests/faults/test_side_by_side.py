@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from grounds import Ground, make_ground
 
-from pytest_multiarch.engine.session import Session
 from pytest_multiarch.errors import BuildError
+from pytest_multiarch.session import Session
 from pytest_multiarch.state import State
 from pytest_multiarch.suite import SUITE
 

@@ -13,7 +13,7 @@ def test_c(): pass
 
 #: A fault where each hook waits for the engine; one that is known is mended, so it can't be made with a real one.
 BROKEN = """
-from pytest_multiarch.engine.session import Session
+from pytest_multiarch.session import Session
 def broken(self, *args, **kwargs): raise ZeroDivisionError("nobody expected this")
 Session.{} = broken
 """

@@ -4,9 +4,9 @@ import struct
 
 import pytest
 
-from pytest_multiarch.engine import binfmt
-from pytest_multiarch.engine.binfmt_image import BinfmtImage
-from pytest_multiarch.engine.probes import probe
+from pytest_multiarch.emulators import binfmt
+from pytest_multiarch.emulators.binfmt_image import BinfmtImage
+from pytest_multiarch.emulators.programs import probe
 from pytest_multiarch.platforms import KNOWN, Platform
 
 # As the kernel shows Debian's entry (qemu-user-binfmt 10.0).

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pytest_multiarch import BuildError, EngineError, ImageSpec, Platform
-from pytest_multiarch.engine.build import arguments, promised_id, read_metadata
-from pytest_multiarch.engine.build_failures import build_error
-from pytest_multiarch.engine.context import check_context
+from pytest_multiarch.images.build import arguments, promised_id, read_metadata
+from pytest_multiarch.images.context import check_context
+from pytest_multiarch.images.failures import build_error
 
 ARM64 = Platform.parse("arm64")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_multiarch.engine.builder import listed
+from pytest_multiarch.builders.builder import listed
 
 OLD = """\
 NAME/NODE DRIVER/ENDPOINT             STATUS  BUILDKIT       PLATFORMS

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_multiarch.engine.leftovers import CLEAN_UP
+from pytest_multiarch.sweep import CLEAN_UP
 
 
 def test_it_imports_nothing_from_the_folder_that_it_starts_in(

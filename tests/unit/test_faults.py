@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_multiarch.engine.faults import fault, start_error
+from pytest_multiarch.containers.faults import fault, start_error
 from pytest_multiarch.errors import (
     CommandFailed,
     ContainerError,

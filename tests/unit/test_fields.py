@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_multiarch import ImageSpec, SettingsError, fields
-from pytest_multiarch.engine.masking import without_secrets
+from pytest_multiarch.images.secrets import without_secrets
 from pytest_multiarch.imagespec import absolute_fields
 
 WORD = st.text(st.characters(blacklist_characters="\r\n\0", blacklist_categories=["Cs"]), min_size=1)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pytest_multiarch.engine.emulators import Emulator, look
-from pytest_multiarch.engine.probes import EXIT_CODE, EXIT_CODE_PATH
-from pytest_multiarch.engine.probing import Answer
+from pytest_multiarch.emulators.emulators import Emulator, look
+from pytest_multiarch.emulators.programs import EXIT_CODE, EXIT_CODE_PATH
+from pytest_multiarch.emulators.runners import Answer
 from pytest_multiarch.platforms import Platform
 from pytest_multiarch.process import Finished
 

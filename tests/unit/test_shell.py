@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_multiarch.engine.shell import Shell, _Marked, framed, run_once
+from pytest_multiarch.containers.shell import Shell, _Marked, framed, run_once
 from pytest_multiarch.errors import ContainerError, DeadlinePassed, OutputTooLarge
 
 SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"], ["mksh"]]
@@ -154,7 +154,7 @@ def test_a_shell_that_nobody_else_writes_to_goes_on(shell: Shell, left: str) -> 
 def test_a_shell_that_cannot_tell_who_holds_it_takes_no_other_command(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_multiarch.engine.shell._LOOK", 0.0)
+    monkeypatch.setattr("pytest_multiarch.containers.shell._LOOK", 0.0)
     shell.run("sleep 60 >/dev/null 2>&1 &", 10)
     assert not shell.open
 
@@ -185,7 +185,7 @@ def test_a_shell_of_its_own_has_a_deadline_and_a_limit(argv: list[str]) -> None:
 
 def test_output_with_an_earlier_mark_is_output(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     marks = iter(["aaaa", "bbbb"])
-    monkeypatch.setattr("pytest_multiarch.engine.shell.secrets.token_hex", lambda size: next(marks))
+    monkeypatch.setattr("pytest_multiarch.containers.shell.secrets.token_hex", lambda size: next(marks))
     shell.run("true", 10)
     assert shell.run("cat /dev/null aaaa", 10).stderr.endswith(b"aaaa: No such file or directory\n")
 

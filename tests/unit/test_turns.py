@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_multiarch.engine.turns import Turns
 from pytest_multiarch.errors import StateError
+from pytest_multiarch.slots import Turns
 from pytest_multiarch.state import State
 
 

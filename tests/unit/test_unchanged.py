@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_multiarch import ImageSpec, Platform
-from pytest_multiarch.engine.builder import Builder
+from pytest_multiarch.builders.builder import Builder
 from pytest_multiarch.engine.client import Engine, parse_info
-from pytest_multiarch.engine.unchanged import Found, Wanted, bake_file, find, step_of
+from pytest_multiarch.images.unchanged import Found, Wanted, bake_file, find, step_of
 from pytest_multiarch.process import Finished
 
 ARM = Platform.parse("linux/arm/v7")

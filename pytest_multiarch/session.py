@@ -15,25 +15,25 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from pytest_multiarch import process
-from pytest_multiarch.engine import published, unchanged
-from pytest_multiarch.engine.build import build
-from pytest_multiarch.engine.builder import Builder, Builders
+from pytest_multiarch.builders.builder import Builder, Builders
+from pytest_multiarch.containers.container import Container
+from pytest_multiarch.containers.launch import Launch, Launcher
+from pytest_multiarch.containers.pool import SharedContainers
+from pytest_multiarch.containers.services import ContainerFactory
+from pytest_multiarch.containers.shell_platform import check_shell
+from pytest_multiarch.emulators.emulators import Emulator, Emulators
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.containers import Container
-from pytest_multiarch.engine.emulators import Emulator, Emulators
-from pytest_multiarch.engine.launching import Launch, Launcher
-from pytest_multiarch.engine.leftovers import Leftovers, heir
-from pytest_multiarch.engine.services import ContainerFactory
-from pytest_multiarch.engine.shared import SharedContainers
-from pytest_multiarch.engine.siblings import check_shell
-from pytest_multiarch.engine.stored import Image, Tags, wrong_platform
-from pytest_multiarch.engine.turns import Turns
 from pytest_multiarch.errors import BuildError, EngineError, ImageError, MultiarchError
+from pytest_multiarch.images import published, unchanged
+from pytest_multiarch.images.build import build
+from pytest_multiarch.images.stored import Image, Tags, wrong_platform
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
 from pytest_multiarch.platforms import Platform
 from pytest_multiarch.sharing import Run, Withdrawn
+from pytest_multiarch.slots import Turns
 from pytest_multiarch.state import Project, State
+from pytest_multiarch.sweep import Leftovers, heir
 
 __tracebackhide__ = True
 

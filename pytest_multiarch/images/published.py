@@ -15,8 +15,8 @@ from typing import Any
 from pytest_multiarch.audit.config import Config
 from pytest_multiarch.audit.index import Descriptor, entries
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.stored import Image, Tags, image_of, other_platform
 from pytest_multiarch.errors import DeadlinePassed, EngineError, ImageError, UnknownPlatform
+from pytest_multiarch.images.stored import Image, Tags, image_of, other_platform
 from pytest_multiarch.platforms import KNOWN, Platform
 
 __tracebackhide__ = True

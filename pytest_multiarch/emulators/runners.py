@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_multiarch import process
+from pytest_multiarch.emulators.programs import EXIT_CODE, EXIT_CODE_PATH, NAME
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.probes import EXIT_CODE, EXIT_CODE_PATH, NAME
 from pytest_multiarch.errors import DeadlinePassed
 
 __tracebackhide__ = True

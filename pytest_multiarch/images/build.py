@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_multiarch.engine.build_failures import build_error
-from pytest_multiarch.engine.builder import Builder
+from pytest_multiarch.builders.builder import Builder
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.context import check_context
-from pytest_multiarch.engine.masking import without_secrets
-from pytest_multiarch.engine.stored import Image, Tags, check_platform, image_of
 from pytest_multiarch.errors import DeadlinePassed
+from pytest_multiarch.images.context import check_context
+from pytest_multiarch.images.failures import build_error
+from pytest_multiarch.images.secrets import without_secrets
+from pytest_multiarch.images.stored import Image, Tags, check_platform, image_of
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.platforms import Platform
 

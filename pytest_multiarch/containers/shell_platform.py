@@ -7,8 +7,8 @@ import tarfile
 
 from pytest_multiarch.audit import machines
 from pytest_multiarch.audit.elf import Ident
+from pytest_multiarch.containers.container import Container
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.containers import Container
 from pytest_multiarch.errors import ImageError
 
 __tracebackhide__ = True

@@ -8,8 +8,8 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from pytest_multiarch.engine.containers import Container
-from pytest_multiarch.engine.launching import Launch
+from pytest_multiarch.containers.container import Container
+from pytest_multiarch.containers.launch import Launch
 from pytest_multiarch.errors import ContainerDied, DeadlinePassed
 
 __tracebackhide__ = True

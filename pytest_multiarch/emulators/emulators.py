@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_multiarch.engine import binfmt
-from pytest_multiarch.engine.binfmt_image import BinfmtImage
+from pytest_multiarch.emulators import binfmt
+from pytest_multiarch.emulators.binfmt_image import BinfmtImage
+from pytest_multiarch.emulators.programs import probe
+from pytest_multiarch.emulators.runners import Answer, NoRoot, Run, in_chroot, in_container
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.probes import probe
-from pytest_multiarch.engine.probing import Answer, NoRoot, Run, in_chroot, in_container
 from pytest_multiarch.errors import EmulatorError, MultiarchError
 from pytest_multiarch.platforms import Platform
 

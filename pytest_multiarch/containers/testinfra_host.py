@@ -8,7 +8,7 @@ from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
 if TYPE_CHECKING:
-    from pytest_multiarch.engine.containers import Container
+    from pytest_multiarch.containers.container import Container
 
 __tracebackhide__ = True
 

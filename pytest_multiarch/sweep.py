@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_multiarch import process
-from pytest_multiarch.engine.builder import is_idle, remove_if_idle
+from pytest_multiarch.builders.builder import is_idle, remove_if_idle
 from pytest_multiarch.engine.client import CLIENT, OWNER, SESSION, Engine
 from pytest_multiarch.errors import MultiarchError
 from pytest_multiarch.state import Project, State

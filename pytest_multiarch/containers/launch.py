@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_multiarch.engine.attached import Attached
+from pytest_multiarch.containers.attached import Attached
+from pytest_multiarch.containers.faults import start_error
+from pytest_multiarch.emulators.emulators import Emulator
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.emulators import Emulator
-from pytest_multiarch.engine.faults import start_error
 from pytest_multiarch.engine.outages import outage
-from pytest_multiarch.engine.stored import Image
+from pytest_multiarch.images.stored import Image
 
 __tracebackhide__ = True
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_multiarch.engine.build import WITHOUT_ATTESTATIONS, caches, digest_only, promised_id, read_metadata
-from pytest_multiarch.engine.builder import Builder
+from pytest_multiarch.builders.builder import Builder
 from pytest_multiarch.engine.client import Engine
-from pytest_multiarch.engine.context import check_context
-from pytest_multiarch.engine.stored import Image, Tags, image_of, other_platform
 from pytest_multiarch.errors import MultiarchError
+from pytest_multiarch.images.build import WITHOUT_ATTESTATIONS, caches, digest_only, promised_id, read_metadata
+from pytest_multiarch.images.context import check_context
+from pytest_multiarch.images.stored import Image, Tags, image_of, other_platform
 from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.platforms import Platform
 

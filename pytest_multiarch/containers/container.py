@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_multiarch import process
-from pytest_multiarch.engine.faults import fault, start_error
-from pytest_multiarch.engine.launching import NO_SHELL, STARTING, Launch, Launcher
-from pytest_multiarch.engine.results import Result
-from pytest_multiarch.engine.shell import Answer, Shell, late, run_once, too_large
+from pytest_multiarch.containers.faults import fault, start_error
+from pytest_multiarch.containers.launch import NO_SHELL, STARTING, Launch, Launcher
+from pytest_multiarch.containers.results import Result
+from pytest_multiarch.containers.shell import Answer, Shell, late, run_once, too_large
 from pytest_multiarch.errors import (
     CommandFailed,
     ContainerDied,
@@ -84,7 +84,7 @@ class Container:
     @cached_property
     def host(self) -> Host:
         """Return testinfra's host for this container: `container.host.file("/etc/passwd").exists`."""
-        from pytest_multiarch.engine.host import host_of
+        from pytest_multiarch.containers.testinfra_host import host_of
 
         return host_of(self)
 

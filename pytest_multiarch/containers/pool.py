@@ -6,10 +6,10 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from pytest_multiarch.engine.containers import Container
-from pytest_multiarch.engine.emulators import Emulator
-from pytest_multiarch.engine.stored import Image
+from pytest_multiarch.containers.container import Container
+from pytest_multiarch.emulators.emulators import Emulator
 from pytest_multiarch.errors import MultiarchError
+from pytest_multiarch.images.stored import Image
 
 __tracebackhide__ = True
 

@@ -8,7 +8,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 
-from pytest_multiarch.engine.binfmt import PREFIX
+from pytest_multiarch.emulators.binfmt import PREFIX
 from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.errors import EmulatorError
 from pytest_multiarch.platforms import Platform

@@ -1,0 +1,1 @@
+"""Which builder builds the images: the session's own, one that exists, or the engine's."""

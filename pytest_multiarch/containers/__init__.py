@@ -1,0 +1,1 @@
+"""What runs: containers with a shell that stays, services as in production, and whose fault an end is."""
