@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 from engines import TestEngine, said_by_setup
+from hypothesis import settings
 from projects import Project
 
 from pytest_multiarch.state import State
 
 pytest_plugins = ["pytester"]
+
+# How long one example takes is the machine's affair: emulated builds keep both cores busy beside it.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # What a shell has in the background (`./tests/run &`) ignores Ctrl-C; what these tests interrupt must not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
