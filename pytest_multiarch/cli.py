@@ -22,7 +22,7 @@ from pytest_multiarch.pins import BINFMT_IMAGE
 from pytest_multiarch.platforms import KNOWN, Platform
 from pytest_multiarch.session import described
 from pytest_multiarch.state import State
-from pytest_multiarch.sweep import Leftovers
+from pytest_multiarch.sweep import Orphans
 
 EXIT_CODES = """\
 exit codes:
@@ -186,12 +186,12 @@ def _prune(arguments: argparse.Namespace) -> int:
 
 def _clear(visit: _Visit, dry: bool, *, everything: bool) -> int:
     """Remove what dead sessions left, and what is kept; return how much the engine refused to remove."""
-    leftovers = Leftovers(visit.engine, visit.state)
+    orphans = Orphans(visit.engine, visit.state)
     if not dry:
-        leftovers.end_clients()
+        orphans.end_clients()
     refused = 0
-    for left in (*leftovers.dead(), *(leftovers.kept() if everything else ())):
-        said = "" if dry else leftovers.remove(left)
+    for left in (*orphans.dead(), *(orphans.kept() if everything else ())):
+        said = "" if dry else orphans.remove(left)
         _say(f"refused: {left}: {said}" if said else f"{'would remove' if dry else 'removed'} {left}")
         refused += bool(said)
     return refused

@@ -15,7 +15,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came. pytest, and everybody else's code, takes it for what it is: an interrupt."""
 
 
-def heed(config: pytest.Config) -> None:
+def install(config: pytest.Config) -> None:
     """End orderly on SIGTERM until pytest unconfigures, unless somebody else has a handler for it."""
     if threading.current_thread() is not threading.main_thread():
         return

@@ -63,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_multiarch import interrupts
         from pytest_multiarch.gate import Gate
 
-        interrupts.heed(config)
+        interrupts.install(config)
         config.pluginmanager.register(Gate(config, suite), GATE)
 
 
@@ -194,11 +194,11 @@ def pytest_runtest_makereport(
 
         if not suite.is_worker:
             once.watch(item.config.pluginmanager)
-        once.carry(report, error)
+        once.attach(report, error)
     if parametrization.target_of(item):
-        from pytest_multiarch.report.tame import tame
+        from pytest_multiarch.report.sanitize import sanitize
 
-        tame(report)
+        sanitize(report)
     return report
 
 

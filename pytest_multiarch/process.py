@@ -170,8 +170,8 @@ def streaming(
                 pipe.close()
 
 
-class Heir:
-    """Runs a program once this process has died without a word, however it died; `dismiss` is the word.
+class Watchdog:
+    """Runs a program if this process ends, even by SIGKILL, without having called `cancel`.
 
     A shell waits for the end of a pipe that only this process holds: the kernel closes it after SIGKILL and
     `os._exit` too. In a session of its own it hears no Ctrl-C.
@@ -184,8 +184,8 @@ class Heir:
             wait, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
         )
 
-    def dismiss(self) -> None:
-        """Say that there is nothing left to do."""
+    def cancel(self) -> None:
+        """End the watchdog: there is nothing left to do."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.communicate(b"done\n", timeout=5)
 

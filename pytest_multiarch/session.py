@@ -31,9 +31,9 @@ from pytest_multiarch.imagespec import ImageSpec
 from pytest_multiarch.options import Settings
 from pytest_multiarch.platforms import Platform
 from pytest_multiarch.sharing import Run, Withdrawn
-from pytest_multiarch.slots import Turns
+from pytest_multiarch.slots import ProcessSlot
 from pytest_multiarch.state import Project, State
-from pytest_multiarch.sweep import Leftovers, heir
+from pytest_multiarch.sweep import Orphans, watchdog
 
 __tracebackhide__ = True
 
@@ -67,11 +67,13 @@ class Session:
         self._builder_seen: Builder | None = None
         self._shared = SharedContainers(self._started_shell)
         crowded = workers > settings.jobs
-        self._turn = Turns(partial(self._place, "commands")).take if crowded else contextlib.nullcontext
+        self._command_slot = (
+            ProcessSlot(partial(self._slot, "commands")).take if crowded else contextlib.nullcontext
+        )
         self._sweeping = threading.Lock()
         self._builds: list[threading.Thread] = []
         self._wanted: dict[str, unchanged.Wanted] = {}
-        self._heir: process.Heir | None = None
+        self._watchdog: process.Watchdog | None = None
         self._closed = self._swept = False
 
     @cached_property
@@ -168,13 +170,13 @@ class Session:
     def in_turn(self, targets: Iterable[Target]) -> list[Target]:
         """Return targets in the order of their builds: the engine's own platform first, then what took longest."""
 
-        def turn(target: Target) -> tuple[bool, float]:
+        def order(target: Target) -> tuple[bool, float]:
             with contextlib.suppress(MultiarchError):  # raised again to whoever needs it
                 platform, project = self.platform(target[1]), self._state.project(self._project_of(target[0]))
                 return platform != self.native, -project.took(str(platform))
             return True, 0.0
 
-        return sorted(targets, key=turn)
+        return sorted(targets, key=order)
 
     def _work(self, tasks: SimpleQueue[Callable[[], object]]) -> None:
         """Take one task after the other: a thread that Python waits for at its end could hang there."""
@@ -226,7 +228,7 @@ class Session:
         return {"engine": engine, "builder": builder, "emulators": emulators, "images": images}
 
     def close(self) -> None:
-        """End all that this process started; where an interrupt cuts this short, our heir does the rest."""
+        """End all that this process started; where an interrupt cuts this short, our watchdog does the rest."""
         self._closed = True
         with contextlib.ExitStack() as steps:
             if "_run" in self.__dict__:
@@ -236,9 +238,9 @@ class Session:
             steps.callback(self._shared.end)  # what was started meanwhile
             steps.callback(self._end_builds)
             steps.callback(self._shared.end)
-        if self._heir:
-            self._heir.dismiss()
-            self._heir = None
+        if self._watchdog:
+            self._watchdog.cancel()
+            self._watchdog = None
 
     def _end_builds(self) -> None:
         deadline = time.monotonic() + ENDING
@@ -260,7 +262,7 @@ class Session:
     @cached_property
     def _run(self) -> Run:
         run = self._state.enter(self._run_id, self.id)
-        self._heir = heir()
+        self._watchdog = watchdog()
         return run
 
     @cached_property
@@ -329,7 +331,7 @@ class Session:
             return answer.images[key]
         known = key not in answer.changed and bool(self._state.project(project).took(str(platform)))
         make = partial(build, project=project, timeout=timeout, known=known, claim=claim)
-        with contextlib.nullcontext() if platform == self.native else self._place("builds"):
+        with contextlib.nullcontext() if platform == self.native else self._slot("builds"):
             try:
                 return make(self.engine, builder, spec, platform)
             except (BuildError, EngineError):
@@ -374,9 +376,9 @@ class Session:
         if image.says:
             raise wrong_platform(emulator.platform, image.says)
         self._sweep()
-        turn = contextlib.nullcontext if emulator.version is None else self._turn
+        slot = contextlib.nullcontext if emulator.version is None else self._command_slot
         launcher = Launcher(self.engine, image, emulator, self.settings.run_args)
-        start = partial(Container, launcher, launch, self.settings, turn)
+        start = partial(Container, launcher, launch, self.settings, slot)
         try:
             return start()
         except ImageError:
@@ -402,15 +404,15 @@ class Session:
                 do="Run again; `docker image prune` and its like take what is being tested, too",
             )
 
-    def _place(self, what: str) -> contextlib.AbstractContextManager[None]:
-        """Hold one of the `--multiarch-jobs` places that there are for emulated `what` in all workers together."""
-        return self._run.place(what, self.settings.jobs, self.settings.build_timeout)
+    def _slot(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Hold one of the `--multiarch-jobs` slots that there are for emulated `what` in all workers together."""
+        return self._run.slot(what, self.settings.jobs, self.settings.build_timeout)
 
     def _sweep(self) -> None:
         """Remove what dead sessions left: once, before our first container."""
         with self._sweeping:
             if not self._swept and self._run.sessions.knows(self.id):
-                Leftovers(self.engine, self._state).sweep()
+                Orphans(self.engine, self._state).sweep()
                 self._swept = True
 
 

@@ -1,4 +1,4 @@
-"""What the workers of a run and the users of a thing share: who lives, results made once, places to work in."""
+"""What the workers of a run and the users of a thing share: who lives, results made once, slots to work in."""
 
 from __future__ import annotations
 
@@ -133,17 +133,17 @@ class Run:
             return True
 
     @contextlib.contextmanager
-    def place(self, what: str, places: int, timeout: float) -> Iterator[None]:
-        """Hold one of the places for `what` that all processes share; wait at most `timeout` seconds for one."""
+    def slot(self, what: str, slots: int, timeout: float) -> Iterator[None]:
+        """Hold one of the slots for `what` that all processes share; wait at most `timeout` seconds for one."""
         deadline = time.monotonic() + timeout
-        with contextlib.ExitStack() as place:
-            for number in itertools.cycle(range(places)):
-                last = number == places - 1
+        with contextlib.ExitStack() as slot:
+            for number in itertools.cycle(range(slots)):
+                last = number == slots - 1
                 with contextlib.suppress(Timeout):  # taken: look at the next one
-                    place.enter_context(locked(self.folder / f"{what}-{number}.lock", POLL if last else 0))
+                    slot.enter_context(locked(self.folder / f"{what}-{number}.lock", POLL if last else 0))
                     break
                 if last and time.monotonic() > deadline:
-                    raise StateError(f"none of the {places} places for {what} was free within {timeout:g} seconds")
+                    raise StateError(f"none of the {slots} slots for {what} was free within {timeout:g} seconds")
             yield
 
     def claim(self, name: str) -> None:

@@ -69,7 +69,7 @@ class Suite:
         from pytest_multiarch import interrupts
         from pytest_multiarch.session import Session
 
-        interrupts.heed(self._config)
+        interrupts.install(self._config)
         workers = int(str(self._worker["workercount"])) if self._worker else 1
         return Session(self.settings, self._config.rootpath, self.run_id, workers)
 

@@ -28,7 +28,7 @@ CLIENTS = ("docker", "docker-buildx")
 
 #: The clean-up's program, without the current folder on sys.path: a `json.py` there would be imported instead of
 #: Python's own (`-P` does the same from Python 3.11 on).
-CLEAN_UP = f"import sys; sys.path[:] = filter(None, sys.path); from {__name__} import inherit; inherit()"
+CLEAN_UP = f"import sys; sys.path[:] = filter(None, sys.path); from {__name__} import sweep_twice; sweep_twice()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Leftover:
         return f"{self.kind} {self.name}"
 
 
-class Leftovers:
+class Orphans:
     """All that this user (this state folder) has at an engine.
 
     Containers and volumes bear our owner's id as a label. An image can't: a label would make it another image
@@ -147,17 +147,17 @@ def is_client(program: str) -> bool:
     return Path(program.removesuffix(" (deleted)")).name in CLIENTS
 
 
-def heir() -> process.Heir | None:
-    """Let a process wait for our death, and sweep at once what the next session would; None where it can't."""
+def watchdog() -> process.Watchdog | None:
+    """Start what sweeps as soon as this process has died; None where it can't be started."""
     with contextlib.suppress(OSError):
-        return process.Heir([sys.executable, "-c", CLEAN_UP])
+        return process.Watchdog([sys.executable, "-c", CLEAN_UP])
     return None
 
 
-def inherit() -> None:
+def sweep_twice() -> None:
     """Sweep twice: what a killed client had asked for may come after the first look."""
     with contextlib.suppress(MultiarchError):
         state = State()
         for _ in range(2):
-            Leftovers(Engine(state.id), state).sweep()
+            Orphans(Engine(state.id), state).sweep()
             time.sleep(SETTLING)

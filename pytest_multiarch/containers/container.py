@@ -59,7 +59,7 @@ class Container:
         launcher: starts it, and starts it anew.
         launch: what is started in it.
         settings: the limits of its commands.
-        turn: held while a command runs.
+        slot: held while a command runs.
 
     """
 
@@ -68,9 +68,9 @@ class Container:
         launcher: Launcher,
         launch: Launch,
         settings: Settings,
-        turn: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+        slot: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        self._launcher, self._launch, self._settings, self._turn = launcher, launch, settings, turn
+        self._launcher, self._launch, self._settings, self._slot = launcher, launch, settings, slot
         self._engine, self._emulator, self.image = launcher.engine, launcher.emulator, launcher.image
         self._id = self._gave_up = ""
         self._guard = threading.Lock()
@@ -132,7 +132,7 @@ class Container:
             raise ContainerError("a command can't contain a NUL", evidence=repr(words)[:200])
         patience = self._settings.timeout if timeout is None else timeout
         extra = _exec_options(user, workdir, env)
-        with self._turn():  # the wait for it is none of the command's time
+        with self._slot():  # the wait for it is none of the command's time
             result = self._result(words, extra, stdin, patience)
         if check and result.returncode != 0:
             raise self._failure(words, result.returncode, _said(result.stdout_bytes, result.stderr_bytes))

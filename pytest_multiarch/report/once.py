@@ -7,12 +7,12 @@ import pytest
 from pytest_multiarch.errors import MultiarchError, from_dict, printable
 
 #: The attribute of a report that carries the error; it travels from a worker to the controller.
-CARRIED = "multiarch_error"
+ATTACHED = "multiarch_error"
 
 
-def carry(report: pytest.TestReport, error: MultiarchError) -> None:
+def attach(report: pytest.TestReport, error: MultiarchError) -> None:
     """Show the error as its text alone, and write it on the report."""
-    vars(report)[CARRIED] = error.as_dict()
+    vars(report)[ATTACHED] = error.as_dict()
     shown = pytest.ExceptionInfo.from_exception(error).getrepr(style="value")
     if shown.reprcrash is not None:  # the summary's line has no room for the error's full type
         shown.reprcrash.message = printable(error.what)
@@ -38,12 +38,12 @@ class Once:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Replace an error that was shown before by a reference to it."""
-        carried = vars(report).get(CARRIED)
+        carried = vars(report).get(ATTACHED)
         if carried is None:
             return
         error = from_dict(carried)
         if str(error) in self._shown:
-            carry(report, _raised(type(error)(error.what, do="Told in full above, by the first that it stopped")))
+            attach(report, _raised(type(error)(error.what, do="Told in full above, by the first that it stopped")))
         self._shown.add(str(error))
 
 

@@ -148,7 +148,7 @@ class Ground:
         return {kind: things for kind, things in found.items() if things}
 
     def processes(self) -> dict[int, str]:
-        """Return the processes that live with our state folder: runs, workers, clients, heirs."""
+        """Return the processes that live with our state folder: runs, workers, clients, watchdogs."""
         mark, found = f"XDG_STATE_HOME={self.state.folder.parent}\0".encode(), {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:

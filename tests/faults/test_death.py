@@ -13,7 +13,7 @@ from grounds import QUICK, Ground
 
 from pytest_multiarch import process
 from pytest_multiarch.engine.client import CLIENT, OWNER, SESSION, Engine
-from pytest_multiarch.sweep import Leftovers
+from pytest_multiarch.sweep import Orphans
 
 BUSY = """
 def test_busy(container, container_factory, here):
@@ -59,7 +59,7 @@ def test_what_nobody_was_left_to_remove_the_next_run_removes(ground: Ground) -> 
     run = ground.start("--platforms=native", "test_it.py")
     run.reach("busy")
     engine = ground.engine
-    for number in (signal.SIGSTOP, signal.SIGKILL):  # all at the same moment, heirs and clients too
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # all at the same moment, watchdogs and clients too
         for pid in ground.processes():
             os.kill(pid, number)
     run.end()
@@ -119,7 +119,7 @@ def test_a_daemon_that_a_client_started_outlives_what_kills_the_client(
         with process.streaming([*dead.command, "events"], timeout=60, late="", env=dead.env) as client:
             while b"events" not in Path(f"/proc/{client.pid}/cmdline").read_bytes():
                 time.sleep(0.01)
-            assert Leftovers(Engine(ground.state.id), ground.state).end_clients() == 1
+            assert Orphans(Engine(ground.state.id), ground.state).end_clients() == 1
             assert client.wait(10) == -signal.SIGKILL
         assert "sleep" in Path(f"/proc/{daemon}/cmdline").read_text()
     finally:

@@ -14,7 +14,7 @@ from grounds import QUICK, Ground, make_ground
 
 from pytest_multiarch.engine.client import OWNER, SESSION, Engine
 from pytest_multiarch.state import State
-from pytest_multiarch.sweep import Leftovers
+from pytest_multiarch.sweep import Orphans
 
 
 @pytest.fixture
@@ -109,14 +109,14 @@ def test_an_image_of_a_living_run_stays_where_its_projects_folder_is_not_to_be_s
     run.reach("here")
     images = ground.engine.images()
     moved = ground.path.rename(ground.path.with_name("elsewhere"))
-    Leftovers(Engine(ground.state.id), ground.state).sweep()
+    Orphans(Engine(ground.state.id), ground.state).sweep()
     assert ground.engine.images() == images != set()
     moved.rename(ground.path)
     ground.file("go", "")
     assert run.end() == 0, run.text
     ground.settled()
     shutil.rmtree(ground.path)
-    Leftovers(Engine(ground.state.id), ground.state).sweep()
+    Orphans(Engine(ground.state.id), ground.state).sweep()
     assert ground.engine.images() == set()
 
 
@@ -125,7 +125,7 @@ def test_a_dead_sessions_image_takes_no_other_of_its_project_with_it(ground: Gro
     (image,) = ground.engine.images()
     ground.engine.docker("tag", image, f"{image.rpartition(':')[0]}:of-dead.session-1")
     for _ in range(2):
-        Leftovers(Engine(ground.state.id), ground.state).sweep()
+        Orphans(Engine(ground.state.id), ground.state).sweep()
     assert ground.engine.images() == {image}
     command(ground, "prune")
 

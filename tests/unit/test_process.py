@@ -95,8 +95,8 @@ def test_end_all_leaves_nothing() -> None:
 
 DIES = """
 import os, signal, sys
-from pytest_multiarch.process import Heir
-heir = Heir(["sh", "-c", "echo inherited >$0", sys.argv[1]])
+from pytest_multiarch.process import Watchdog
+watchdog = Watchdog(["sh", "-c", "echo inherited >$0", sys.argv[1]])
 {end}
 """
 
@@ -108,11 +108,11 @@ heir = Heir(["sh", "-c", "echo inherited >$0", sys.argv[1]])
         ("os._exit(1)", True),
         ("raise SystemExit(1)", True),
         ("os.killpg(0, signal.SIGKILL)", True),
-        ("heir.dismiss()", False),
-        ("heir.dismiss(); os._exit(1)", False),
+        ("watchdog.cancel()", False),
+        ("watchdog.cancel(); os._exit(1)", False),
     ],
 )
-def test_an_heir_acts_after_any_death_without_a_word(tmp_path: Path, end: str, inherits: bool) -> None:
+def test_a_watchdog_acts_after_any_death_that_was_not_announced(tmp_path: Path, end: str, inherits: bool) -> None:
     will = tmp_path / "will"
     subprocess.run(
         [sys.executable, "-c", DIES.format(end=end), will], start_new_session=True, timeout=20, check=False

@@ -353,11 +353,11 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_places_bound_what_is_under_way_at_once(state: State) -> None:
+def test_slots_bound_what_is_under_way_at_once(state: State) -> None:
     run, going, most, guard = state.run("r"), [0], [0], threading.Lock()
 
     def work() -> None:
-        with run.place("builds", 2, 10):
+        with run.slot("builds", 2, 10):
             with guard:
                 going[0] += 1
                 most[0] = max(most[0], going[0])
@@ -373,25 +373,25 @@ def test_places_bound_what_is_under_way_at_once(state: State) -> None:
     assert most == [2]
 
 
-def test_whichever_place_is_free_first_is_taken_and_each_kind_has_its_own(state: State) -> None:
+def test_whichever_slot_is_free_first_is_taken_and_each_kind_has_its_own(state: State) -> None:
     run = state.run("r")
-    with run.place("builds", 2, 1), contextlib.ExitStack() as second:
-        second.enter_context(run.place("builds", 2, 1))
+    with run.slot("builds", 2, 1), contextlib.ExitStack() as second:
+        second.enter_context(run.slot("builds", 2, 1))
         with (
-            pytest.raises(StateError, match="none of the 2 places for builds was free"),
-            run.place("builds", 2, 0),
+            pytest.raises(StateError, match="none of the 2 slots for builds was free"),
+            run.slot("builds", 2, 0),
         ):
             pass
         threading.Timer(0.1, second.close).start()
-        with run.place("builds", 2, 10), run.place("commands", 1, 0):
+        with run.slot("builds", 2, 10), run.slot("commands", 1, 0):
             pass
 
 
-def test_a_place_is_free_again_when_its_holder_fails(state: State) -> None:
+def test_a_slot_is_free_again_when_its_holder_fails(state: State) -> None:
     run = state.run("r")
-    with pytest.raises(StateError, match="mine"), run.place("builds", 1, 1):
+    with pytest.raises(StateError, match="mine"), run.slot("builds", 1, 1):
         raise StateError("mine")
-    with run.place("builds", 1, 1):
+    with run.slot("builds", 1, 1):
         pass
 
 

@@ -9,7 +9,7 @@ import pytest
 from pytest_multiarch.errors import printable
 
 
-def tame(report: pytest.TestReport) -> None:
+def sanitize(report: pytest.TestReport) -> None:
     """Take what a terminal or a CI's log would obey out of a report."""
     report.sections = [(name, printable(text)) for name, text in report.sections]
     said: Any = report.longrepr
@@ -18,12 +18,12 @@ def tame(report: pytest.TestReport) -> None:
     elif isinstance(said, str):
         report.longrepr = printable(said)
     elif said is not None:
-        _tame_exception(said)
+        _sanitize_exception(said)
     if hasattr(report, "wasxfail"):
         report.wasxfail = printable(report.wasxfail)
 
 
-def _tame_exception(shown: Any) -> None:
+def _sanitize_exception(shown: Any) -> None:
     """Do so with what pytest shows of an exception; `--tb=native` makes no chain of it."""
     shown.sections = [(name, printable(text), line) for name, text, line in getattr(shown, "sections", ())]
     whole = (getattr(shown, "reprtraceback", None), getattr(shown, "reprcrash", None))
