@@ -1,7 +1,8 @@
 """A tar archive read once, forwards, in bounded memory and strictly; `tarfile` takes twice the time and guesses.
 
 Formats: ustar, pax (POSIX.1-2001) and GNU's; the standard's page on `pax`, and
-https://www.gnu.org/software/tar/manual/html_node/Standard.html.
+https://www.gnu.org/software/tar/manual/html_node/Standard.html. Sparse members are refused: engines write with
+Go's archive/tar, which knows none (https://pkg.go.dev/archive/tar).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from enum import Enum
 from io import BufferedIOBase
 from typing import NamedTuple
 
-from pytest_multiarch.audit import sparse
 from pytest_multiarch.errors import EngineError
 
 __tracebackhide__ = True
@@ -54,7 +54,7 @@ _KINDS = {
 
 
 class Member(NamedTuple):
-    """One member: `size` bytes of content with its holes, `link` a link's raw target; names undecoded."""
+    """One member: `size` bytes of content, `link` a link's raw target; names undecoded."""
 
     path: bytes
     kind: Kind
@@ -82,7 +82,6 @@ class Archive:
         self._scratch = memoryview(bytearray(PIECE))
         #: Bytes of the current member's content not read yet, and of the zeros behind it.
         self._left = self._padding = 0
-        self._extents: sparse.Extents | None = None
 
     def __iter__(self) -> Iterator[Member]:
         extended: dict[bytes, bytes] = {}
@@ -93,56 +92,35 @@ class Archive:
                 if fields[6] in b"xgLK":
                     extended |= _extensions(fields[6], self._extension(_number(fields[4])))
                     continue
-                yield self._member(block, fields, extended)
+                yield self._member(fields, extended)
                 self._skip()
                 extended = {}
         except ValueError as error:
             raise TarError("the tar archive is damaged", why=str(error)) from None
 
     def pieces(self) -> Iterator[tuple[int, bytes]]:
-        """Yield `(offset, bytes)` of the current member's content, `PIECE` bytes at most, holes left out."""
-        for offset, length in [(0, self._left)] if self._extents is None else self._extents:
-            end = offset + min(length, self._left)
-            for begin in range(offset, end, PIECE):
-                size = min(PIECE, end - begin)
-                self._left -= size
-                yield begin, self._exactly(size)
+        """Yield `(offset, bytes)` of the current member's content, `PIECE` bytes at most."""
+        for begin in range(0, self._left, PIECE):
+            size = min(PIECE, self._left)
+            self._left -= size
+            yield begin, self._exactly(size)
 
-    def _member(self, block: bytes, fields: tuple[bytes, ...], extended: dict[bytes, bytes]) -> Member:
+    def _member(self, fields: tuple[bytes, ...], extended: dict[bytes, bytes]) -> Member:
         name, mode, uid, gid, size, _, flag, link, magic, prefix = fields
         path = _text(name)
         if magic == b"ustar\x0000" and prefix[0]:  # GNU's magic is another, and its prefix something else
             path = _text(prefix) + b"/" + path
-        path = extended.get(b"GNU.sparse.name") or extended.get(b"path") or path
+        if flag == b"S" or any(key.startswith(b"GNU.sparse.") for key in extended):
+            raise ValueError("it has a sparse member")
+        path = extended.get(b"path") or path
         kind = _KINDS.get(flag, Kind.FILE)  # POSIX: an unknown type is a regular file
         if flag in b"\x000" and path.endswith(b"/"):  # how folders were written before POSIX
             kind = Kind.FOLDER
         # A hard link may repeat its target's size: no content follows.
         stored = _stated(extended, b"size", _number(size)) if kind is Kind.FILE else 0
         self._left, self._padding = stored, -stored % _BLOCK
-        self._extents, whole = self._sparse(block, flag, extended, stored)
         owner, group = _stated(extended, b"uid", _number(uid)), _stated(extended, b"gid", _number(gid))
-        return Member(path, kind, _number(mode), owner, group, whole, extended.get(b"linkpath") or _text(link))
-
-    def _sparse(
-        self, block: bytes, flag: bytes, extended: dict[bytes, bytes], stored: int
-    ) -> tuple[sparse.Extents | None, int]:
-        """Return where a sparse file's content belongs, and its whole size; None for any other file."""
-        if flag == b"S":
-            return sparse.old(block, _number, lambda: self._exactly(_BLOCK))
-        if b"GNU.sparse.map" in extended:
-            return sparse.listed(extended[b"GNU.sparse.map"]), _stated(extended, b"GNU.sparse.size", stored)
-        if extended.get(b"GNU.sparse.major") == b"1":
-            return sparse.leading(self._lines()), _stated(extended, b"GNU.sparse.realsize", stored)
-        return None, stored
-
-    def _lines(self) -> Iterator[bytes]:
-        """Yield the lines at the beginning of the content, which is read in whole blocks."""
-        rest = b""
-        while self._left >= _BLOCK and len(rest) < EXTENDED:
-            self._left -= _BLOCK
-            *lines, rest = (rest + self._exactly(_BLOCK)).split(b"\n")
-            yield from lines
+        return Member(path, kind, _number(mode), owner, group, stored, extended.get(b"linkpath") or _text(link))
 
     def _extension(self, size: int) -> bytes:
         if size > EXTENDED:
@@ -183,19 +161,24 @@ def _records(data: bytes) -> dict[bytes, bytes]:
     position = 0
     while position < len(data):
         space = data.find(b" ", position, position + 21)
-        end = position + sparse.decimal(data[position : max(space, 0)])
+        end = position + _decimal(data[position : max(space, 0)])
         key, equals, value = data[space + 1 : end].partition(b"=")
         if not equals or end > len(data) or not value.endswith(b"\n"):
             raise ValueError("a pax header is damaged")
-        if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):  # pax 0.0 repeats these
-            key, value = b"GNU.sparse.map", found.get(b"GNU.sparse.map", b"") + value[:-1] + b",\n"
         found[key] = value[:-1]
         position = end
     return found
 
 
 def _stated(extended: dict[bytes, bytes], key: bytes, otherwise: int) -> int:
-    return sparse.decimal(extended[key]) if key in extended else otherwise
+    return _decimal(extended[key]) if key in extended else otherwise
+
+
+def _decimal(digits: bytes) -> int:
+    """Return a decimal number of at most 20 digits; ValueError where it isn't one."""
+    if not digits.isdigit() or len(digits) > 20:
+        raise ValueError(f"{digits[:20]!r} is no number")
+    return int(digits)
 
 
 def _text(field: bytes) -> bytes:

@@ -221,10 +221,7 @@ def _entry(member: Member, archive: Archive) -> Entry:
         return FOLDER if member.kind is Kind.FOLDER else DEVICE
     pieces = archive.pieces()
     first = next(pieces, (0, b""))
-    offset, data = first
-    executable, whole = bool(member.mode & 0o111), itertools.chain([first], pieces)
-    if offset:
-        return _plain(member)
+    data, executable, whole = first[1], bool(member.mode & 0o111), itertools.chain([first], pieces)
     if data.startswith(elf.MAGIC):
         plan = elf.plan(data) if member.size > HEAD else None  # else the file is kept whole
         facts = elf.read(Parts(whole, member.size, plan))

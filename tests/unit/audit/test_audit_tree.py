@@ -159,14 +159,6 @@ def test_the_line_of_a_script(first, line):
     assert a_tree({"x": first}).at("/x").line == line
 
 
-def test_an_elf_file_full_of_holes():
-    member = tarfile.TarInfo("sparse")
-    member.pax_headers = {"GNU.sparse.map": "1048576,4", "GNU.sparse.size": "1048580", "GNU.sparse.name": "sparse"}
-    member.size = 4
-    data = member.tobuf(tarfile.PAX_FORMAT) + b"\x7fELF".ljust(512, b"\0") + bytes(1024)
-    assert tree.read(io.BytesIO(data)).at("/sparse").what is What.DATA
-
-
 def test_a_plain_file_costs_little():
     class Many(io.RawIOBase):
         """An archive of empty files, made as it is read."""
