@@ -101,11 +101,24 @@ def judge(tree: Tree, platform: Platform, config: Config, patterns: Sequence[str
         *_unused(case),
         *_empty(case),
     ]
-    subject = f"{sum(case.idents.values())} ELF files among {tree.files}"
-    proven = f"{fits[Fit.FITS]} built for {baseline.oldest(platform)}"
     return Verdict(
-        f"{subject}, {proven}", tuple(findings), f"not seen, the engine's own hide them: {', '.join(UNSEEN)}"
+        _subject(case, fits), tuple(findings), f"not seen, the engine's own hide them: {', '.join(UNSEEN)}"
     )
+
+
+def _subject(case: Case, fits: Counter[Fit | None]) -> str:
+    """Return what was looked at, and what is certain of it."""
+    total, own = sum(case.idents.values()), case.idents[machines.of(case.platform)]
+    if not total:
+        return f"no ELF file among {case.tree.files}"
+    machine = f"{'all' if own == total else own} for {case.platform}"
+    if not fits[Fit.FITS]:
+        cpu = "none says for which CPU"
+    elif fits[Fit.UNKNOWN]:
+        cpu = f"{fits[Fit.FITS]} built for {baseline.oldest(case.platform)}, the others don't say for which"
+    else:
+        cpu = f"{fits[Fit.FITS]} built for {baseline.oldest(case.platform)}"
+    return f"{total} ELF files among {case.tree.files}, {machine}; {cpu}"
 
 
 def _paths(case: Case) -> list[str]:
@@ -258,9 +271,10 @@ def _memory(case: Case) -> Iterator[Finding]:
 def _unverified(case: Case) -> Iterator[Finding]:
     paths = [path for path, elf in case.tree.elves() if _fit(case, path, elf) is Fit.UNKNOWN]
     if paths:
-        found = "no evidence of the CPU that it was built for"
-        expected = baseline.oldest(case.platform)
-        yield Finding(paths[0], found, expected, Severity.UNVERIFIED, number=len(paths))
+        found = (
+            f"nothing in it says for which CPU: only starting it on {baseline.oldest(case.platform)} shows that"
+        )
+        yield Finding(paths[0], found, severity=Severity.UNVERIFIED, number=len(paths))
 
 
 def _unused(case: Case) -> Iterator[Finding]:

@@ -41,7 +41,7 @@ def test_a_platform_s_own_programs_pass(platform):
     verdict = judge(members, str(platform))
     assert verdict.passed, verdict.text()
     assert not verdict.of(Severity.WARNING)
-    assert verdict.subject.startswith("5 ELF files among 7, 0 built for the oldest CPU of")
+    assert verdict.subject.startswith("5 ELF files among 7, ")
 
 
 @pytest.mark.parametrize("platform", KNOWN, ids=str)
@@ -194,7 +194,7 @@ class TestCpu:
         for arch in runs:
             verdict = judge({"x": program(platform, arm={6: number(arch)})}, platform)
             assert verdict.passed, arch
-            assert ", 1 built for" in verdict.subject
+            assert "; 1 built for" in verdict.subject
         for arch in dies:
             assert failures({"x": program(platform, arm={6: number(arch)})}, platform) == {
                 "/x": f"Tag_CPU_arch {arch}"
@@ -238,7 +238,7 @@ class TestCpu:
         verdict = judge({"x": program(isa=1)})
         assert verdict.passed
         assert [finding.where for finding in verdict.of(Severity.UNVERIFIED)] == ["/x"]
-        assert ", 0 built for the oldest CPU of linux/amd64 (v1)" in verdict.subject
+        assert "none says for which CPU" in verdict.subject
 
     @pytest.mark.parametrize(
         ("platform", "level", "setting", "dies"),
@@ -276,7 +276,7 @@ class TestCpu:
         if dies:
             assert verdict.findings[0].found == setting
         else:
-            assert ", 1 built for" in verdict.subject
+            assert "; 1 built for" in verdict.subject
 
     def test_with_cgo_go_s_word_is_not_all(self):
         verdict = judge({"x": program(go=("CGO_ENABLED=1", "GOAMD64=v1"))})
