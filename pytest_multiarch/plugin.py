@@ -84,7 +84,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from pytest_multiarch.checks import collection
 
         try:
-            session.config.args[:] = collection.arguments(suite.image, session.config)
+            session.config.args[:] = collection.arguments(suite.image, suite.settings, session.config)
         except MultiarchError as error:
             raise pytest.UsageError(str(error)) from None
 

@@ -49,15 +49,22 @@ def collect(path: Path, parent: pytest.Collector, settings: Settings) -> Checks 
     """
     spec = image_at(parent, settings)
     file = home(spec, parent.config)
-    if path != file:
-        above = parent.parent
-        named = path.name == CONFTEST and above is not None and spec != image_at(above, settings)
-        if not named or _comes_by(file, path.parent, parent.config):
-            return None
+    if path != file and not _stands_for(path, parent, spec, file, settings):
+        return None
     nodeid = PUBLISHED.name if path == PUBLISHED else None
     checks: Checks = Checks.from_parent(parent, path=path, nodeid=nodeid)
     checks.wanted = tuple(name for name in settings.checks if name != "index" or spec.reference)
     return checks
+
+
+def _stands_for(path: Path, parent: pytest.Collector, spec: ImageSpec, file: Path, settings: Settings) -> bool:
+    """Tell whether the conftest at `path` is where the checks of the image that it names belong."""
+    above = parent.parent
+    if path.name != CONFTEST or above is None or _comes_by(file, path.parent, parent.config):
+        return False
+    # The session hears the root's conftest, too. A file that it names is an argument: see `missing_argument`.
+    root = isinstance(above, pytest.Session) and file == PUBLISHED
+    return spec != (settings.image if root else image_at(above, settings))
 
 
 def _comes_by(file: Path, folder: Path, config: pytest.Config) -> bool:
@@ -70,7 +77,7 @@ def home(spec: ImageSpec, config: pytest.Config) -> Path:
     return spec.recipe.resolve() if spec.recipe else config.inipath or PUBLISHED
 
 
-def arguments(image: ImageSpec, config: pytest.Config) -> list[str]:
+def arguments(image: ImageSpec, settings: Settings, config: pytest.Config) -> list[str]:
     """Return what to collect: pytest's arguments, and what is missing among them.
 
     pytest takes a "[" in a path for a test's parameter, so the folder that it is in is named without its path.
@@ -80,7 +87,7 @@ def arguments(image: ImageSpec, config: pytest.Config) -> list[str]:
 
     """
     here = config.invocation_params.dir
-    missing = missing_argument(image, config)
+    missing = missing_argument(image, settings, config)
     names = ["." if name == str(here) else name for name in config.args]
     names += [os.path.relpath(missing, here)] if missing else []
     odd = next((name for name in names if "[" in name.partition("::")[0]), None)
@@ -93,11 +100,16 @@ def arguments(image: ImageSpec, config: pytest.Config) -> list[str]:
     return names
 
 
-def missing_argument(image: ImageSpec, config: pytest.Config) -> str | None:
-    """Return what to collect besides, where the user named nothing and `testpaths` would leave the checks out."""
+def missing_argument(image: ImageSpec, settings: Settings, config: pytest.Config) -> str | None:
+    """Return what to collect besides, where the user named nothing and `testpaths` would leave the checks out.
+
+    `PUBLISHED` lies outside of every folder whose conftest could name an image: it stands for the options' alone.
+    """
     if config.args_source is config.ArgsSource.ARGS:
         return None
     path = home(image, config)
+    if path == PUBLISHED and image != settings.image:
+        path = config.rootpath / CONFTEST
     if not os.path.isfile(path):  # `Path.is_file` raises where it may not look
         return None
     here = config.invocation_params.dir

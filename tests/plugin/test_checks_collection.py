@@ -99,7 +99,7 @@ def test_a_folder_with_a_bracket_is_collected_from_within(
         image.file("[x]/pytest.ini", f"[pytest]\n{ini}")
         command = [sys.executable, "-m", "pytest", *WITHOUT, "-v", S390X, *mode]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert "4 errors" in done.stdout, done.stdout + done.stderr  # no engine answers
+        assert f"{len(CHECKS)} errors" in done.stdout, done.stdout + done.stderr  # no engine answers
         assert "1 passed" in done.stdout
 
 

@@ -260,7 +260,13 @@ def test_the_image_of_the_nearest_conftest_is_taken(project: Project) -> None:
         project.tests("def test_it(platform): pass", f"{folder}/test_{folder}.py")
     result = project.look("--collect-only", "-q", "--platforms=arm64")
     images = dict(line.split()[1:] for line in result.outlines if line.startswith("image "))
-    assert images == {"test_outside.py": "outer", "test_inner.py": "inner", "test_silent.py": "outer"}
+    assert images == {
+        "conftest.py": "outer",  # the checks of what it names
+        "outside/test_outside.py": "outer",
+        "inner/conftest.py": "inner",
+        "inner/test_inner.py": "inner",
+        "silent/test_silent.py": "outer",
+    }
 
 
 HOOK = """
@@ -274,7 +280,8 @@ def pytest_multiarch_image():
 SHOW_IMAGES = """
 def pytest_collection_finish(session):
     for item in session.items:
-        print("image", item.path.name, item.callspec.params["_multiarch_target"][0])
+        path = item.path.relative_to(session.config.rootpath)
+        print("image", path, item.callspec.params["_multiarch_target"][0])
 """
 
 
