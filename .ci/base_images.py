@@ -80,6 +80,7 @@ UNNEEDED = (
     "*-dwp",
     "*ld.gold",
     "*gprofng*",
+    "*bin/*gp-*",  # its programs
     "*/lib?san*",
     "*/libubsan*",
     "*/libhwasan*",
