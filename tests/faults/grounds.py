@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from engines import TestEngine
@@ -18,6 +19,8 @@ from projects import words
 
 from pytest_multiarch.engine.client import Engine
 from pytest_multiarch.state import State
+
+T = TypeVar("T")
 
 #: Seconds in which everything must be gone, whatever happened (issue: nothing left behind).
 #: It is a promise for a machine that isn't overloaded.
@@ -64,12 +67,14 @@ class Run:
         """Wait until a test made the mark `name`."""
         self.until(lambda: (self.folder / name).exists(), name, timeout)
 
-    def until(self, holds: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    def until(self, find: Callable[[], T], what: str, timeout: float = 60) -> T:
+        """Wait until `find` finds something, and return that very thing: asked again, it may be gone."""
         deadline = time.monotonic() + timeout
-        while not holds():
+        while not (found := find()):
             assert self.process.poll() is None, f"it ended before: {what}\n{self.text}"
             assert time.monotonic() < deadline, f"never came: {what}\n{self.text}"
             time.sleep(0.02)
+        return found
 
     def signal(self, number: int, *, everybody: bool = False) -> None:
         (os.killpg if everybody else os.kill)(self.process.pid, number)

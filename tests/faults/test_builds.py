@@ -104,8 +104,7 @@ def test_a_builder_that_is_killed_is_booted_again_and_the_build_repeated(ground:
         names = ground.engine.containers & ground.engine.volumes
         return next((name for name in names if "sleep 3" in ground.engine.docker("top", name, check=False)), "")
 
-    run.until(lambda: builder() != "", "the build")
-    ground.engine.docker("kill", builder())
+    ground.engine.docker("kill", run.until(builder, "the build"))
     assert run.end() == 0, run.text
     assert run.outcomes() == {"passed": 2}
     ground.settled()
@@ -122,8 +121,7 @@ def test_every_build_that_a_killed_builder_takes_with_it_is_repeated(ground: Gro
         tops = {name: ground.engine.docker("top", name, check=False) for name in builders}
         return next((name for name, top in tops.items() if top.count(mark) >= len(names)), "")
 
-    run.until(lambda: busy() != "", "all builds at once")
-    ground.engine.docker("kill", busy())
+    ground.engine.docker("kill", run.until(busy, "all builds at once"))
     assert run.end() == 0, run.text
     assert run.outcomes() == {"passed": len(names)}
     ground.settled()
