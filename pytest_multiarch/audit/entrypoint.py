@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator
@@ -48,6 +49,12 @@ def judge(tree: Tree, config: Config) -> Verdict:
 def programs(tree: Tree, config: Config) -> set[str]:
     """Return the real paths of what the image starts: programs, scripts and their interpreters."""
     return {real for real, _ in _walk(tree, config, _first(config)) if real} if config.argv else set()
+
+
+def on_path(tree: Tree, config: Config) -> dict[str, str]:
+    """Return what is in the folders of the image's PATH: each path, and its real one."""
+    folders = {tree.find(folder)[0] for folder in config.path}
+    return {path: tree.find(path)[0] for path in tree.entries if posixpath.dirname(path) in folders}
 
 
 def _first(config: Config) -> Command:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pytest_multiarch.audit import entrypoint, machines
 from pytest_multiarch.audit.config import Config
-from pytest_multiarch.audit.elf import Elf, Type
+from pytest_multiarch.audit.elf import Elf
 from pytest_multiarch.audit.findings import Finding, Severity, Verdict
 from pytest_multiarch.audit.loader import Closure, Loader, Search
 from pytest_multiarch.audit.tree import Tree, What
@@ -51,12 +51,7 @@ class Case:
     def of(cls, tree: Tree, platform: Platform, config: Config) -> Case:
         """Look over the whole tree once."""
         ident = machines.of(platform)
-        elves = {
-            path: elf
-            for path, elf in tree.elves()
-            if elf.ident == ident and elf.type in (Type.EXEC, Type.DYN) and not path.endswith(".debug")
-        }
-        folders = {tree.find(folder)[0] for folder in config.path}
+        elves = tree.linked(ident)
         bearers = defaultdict[str, set[str]](set)
         for path, entry in tree.entries.items():
             if entry.what is What.LINK and ".so" in path and (real := tree.find(path)[0]) in elves:
@@ -70,7 +65,7 @@ class Case:
             tree,
             elves,
             started=frozenset(entrypoint.programs(tree, config)),
-            on_path=frozenset(tree.find(path)[0] for path in tree.entries if posixpath.dirname(path) in folders),
+            on_path=frozenset(entrypoint.on_path(tree, config).values()),
             bearers=dict(bearers),
             searches={name: Search(tree, loader, ident) for name, loader in loaders.items() if loader},
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from types import MappingProxyType
 
 from pytest_multiarch.audit import machines
@@ -31,7 +31,7 @@ _WORD = re.compile(rf"(?:(?<=[-_/.])|^)({'|'.join(WORDS)})(?=[-_/.]|$)")
 _RUNTIME = ("/proc/", "/sys/", "/run/", "/dev/")
 
 
-def judge(tree: Tree, platform: Platform, config: Config, on_path: frozenset[str]) -> Iterator[Finding]:
+def judge(tree: Tree, platform: Platform, config: Config, on_path: Container[str]) -> Iterator[Finding]:
     """Judge links and variables: what leads nowhere, and names another machine, was meant for that one.
 
     A variable and a link on PATH are failures: the image itself uses them. Other links are warnings, packages have

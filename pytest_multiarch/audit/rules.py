@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pytest_multiarch.audit import abi, baseline, causes, entrypoint, foreign, machines, memory, names
 from pytest_multiarch.audit.baseline import Fit
 from pytest_multiarch.audit.config import Config
-from pytest_multiarch.audit.elf import Elf, Ident, Type
+from pytest_multiarch.audit.elf import Elf, Ident
 from pytest_multiarch.audit.findings import Finding, Severity, Verdict
 from pytest_multiarch.audit.patterns import matches
-from pytest_multiarch.audit.tree import UNSEEN, Entry, Tree, What
+from pytest_multiarch.audit.tree import UNSEEN, Entry, Tree, What, is_linked
 from pytest_multiarch.platforms import Platform
 
 #: Folders from which ld.so takes a library only where the CPU has what the folder is named after (ld.so(8), and
@@ -59,7 +59,6 @@ class Case:
     def of(cls, tree: Tree, platform: Platform, config: Config, patterns: Sequence[str] = ()) -> Case:
         """Look over the whole tree once."""
         own = [(path, elf) for path, elf in tree.elves() if elf.ident == machines.of(platform)]
-        folders = {tree.find(folder)[0] for folder in config.path}
         loaders = {tree.find(elf.interpreter)[0] for _, elf in own if elf.interpreter}
         libcs = [elf for path, elf in own if path in loaders or _is_libc(elf)]
         return cls(
@@ -68,7 +67,7 @@ class Case:
             tuple(patterns),
             Counter(elf.ident for _, elf in tree.elves()),
             started=frozenset(entrypoint.programs(tree, config)),
-            on_path=frozenset(tree.find(path)[0] for path in tree.entries if posixpath.dirname(path) in folders),
+            on_path=frozenset(entrypoint.on_path(tree, config).values()),
             needed=frozenset(name for _, elf in own for name in elf.needed),
             present=frozenset(posixpath.basename(path) for path, _ in own) | {elf.soname for _, elf in own},
             conventions=frozenset(said for said in map(abi.of, libcs) if said),
@@ -152,7 +151,7 @@ def _file(case: Case, path: str, entry: Entry) -> Iterator[Finding]:
         yield Finding(path, "begins like an ELF file and is none", severity=severity)
     elif elf.ident != machines.of(case.platform):
         yield _foreign(case, path, elf)
-    elif _is_linked(path, elf) and (found := list(_own(case, path, entry, elf))):
+    elif is_linked(path, elf) and (found := list(_own(case, path, entry, elf))):
         row = foreign.row(path, elf.ident, case.tree)
         excused = row and row.whatever and not _use(case, path, elf)
         yield from [Finding(path, row.reason, severity=Severity.FOREIGN)] if row and excused else found
@@ -248,23 +247,18 @@ def _archive(case: Case, path: str, entry: Entry) -> Iterator[Finding]:
 
 def _fit(case: Case, path: str, elf: Elf) -> Fit | None:
     """Return whether one of the platform's linked files can run on its oldest CPU, None for any other file."""
-    if elf.ident != machines.of(case.platform) or not _is_linked(path, elf) or _by_capability(path):
+    if elf.ident != machines.of(case.platform) or not is_linked(path, elf) or _by_capability(path):
         return None
     return baseline.fit(elf, case.platform).fit
 
 
 def _names(case: Case, config: Config) -> Iterator[Finding]:
-    folders = {case.tree.find(folder)[0] for folder in config.path}
-    links = frozenset(path for path in case.tree.entries if posixpath.dirname(path) in folders)
-    return names.judge(case.tree, case.platform, config, links)
+    return names.judge(case.tree, case.platform, config, entrypoint.on_path(case.tree, config))
 
 
 def _memory(case: Case) -> Iterator[Finding]:
-    own = {
-        path: elf
-        for path, elf in case.tree.elves()
-        if elf.ident == machines.of(case.platform) and _is_linked(path, elf) and not case.excepts(path)
-    }
+    linked = case.tree.linked(machines.of(case.platform))
+    own = {path: elf for path, elf in linked.items() if not case.excepts(path)}
     yield from memory.judge(own, case.platform, lambda path: path in case.started or path in case.on_path)
 
 
@@ -295,12 +289,6 @@ def _empty(case: Case) -> Iterator[Finding]:
 def _is_program(tree: Tree, path: str) -> bool:
     _, entry = tree.find(path)
     return entry is not None and entry.what is What.ELF
-
-
-def _is_linked(path: str, elf: Elf) -> bool:
-    """Tell whether it is run or loaded: no object file, and not another file's symbols without its code."""
-    debug = path.endswith(".debug") or path.startswith("/usr/lib/debug/")
-    return elf.type in (Type.EXEC, Type.DYN) and not debug
 
 
 def _by_capability(path: str) -> bool:

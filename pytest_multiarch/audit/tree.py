@@ -14,7 +14,7 @@ from io import BufferedIOBase
 from typing import NamedTuple
 
 from pytest_multiarch.audit import elf, members, scripts
-from pytest_multiarch.audit.elf import Elf
+from pytest_multiarch.audit.elf import Elf, Ident, Type
 from pytest_multiarch.audit.members import Inner
 from pytest_multiarch.audit.parts import HEAD, Parts
 from pytest_multiarch.audit.tar import Archive, Kind, Member
@@ -138,6 +138,10 @@ class Tree:
         """Yield the path and the facts of every ELF file."""
         return ((path, entry.elf) for path, entry in self.entries.items() if entry.elf)
 
+    def linked(self, ident: Ident) -> dict[str, Elf]:
+        """Return the files of one machine that are run or loaded, by path."""
+        return {path: elf for path, elf in self.elves() if elf.ident == ident and is_linked(path, elf)}
+
     def _real(self, path: str) -> str:
         ahead, behind, hops = deque(path.split("/")), list[str](), 0
         while ahead:
@@ -156,6 +160,12 @@ class Tree:
                 if entry.target.startswith("/"):
                     behind = []
         return "/" + "/".join(behind)
+
+
+def is_linked(path: str, elf: Elf) -> bool:
+    """Tell whether a file is run or loaded: no object file, and not another file's symbols without its code."""
+    debug = path.endswith(".debug") or path.startswith("/usr/lib/debug/")
+    return elf.type in (Type.EXEC, Type.DYN) and not debug
 
 
 def unseen(path: str) -> bool:
